@@ -195,7 +195,7 @@ function gather(pieces: (string | Uint8Array)[], from: number, to: number, bytes
   let at = 0;
   for (let i = from; i < to; i++) {
     const piece = pieces[i] as string | Uint8Array;
-    if (typeof piece === 'string') at += slab.latin1Write(piece, at);
+    if (typeof piece === 'string') at += slab.write(piece, at, 'latin1');
     else {
       slab.set(piece, at);
       at += piece.length;
