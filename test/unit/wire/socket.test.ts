@@ -1,0 +1,109 @@
+// The socket's promises over real loopback connections: one write a turn, order kept, backpressure, contained throws.
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { afterEach, expect, test } from 'vitest';
+import {
+  reportSocketThrows,
+  SOCKET_HIGH_WATER_BYTES,
+  type SocketEvents,
+  WireSocket,
+} from '../../../sidecar/wire/socket.ts';
+
+const open: { destroy(): void }[] = [];
+afterEach(() => {
+  for (const socket of open.splice(0)) socket.destroy();
+});
+
+const QUIET: SocketEvents = { onBytes() {}, onDrain() {}, onEnd() {}, onClose() {} };
+
+async function pair(): Promise<{ wire: WireSocket; peer: Socket }> {
+  const server = createServer({ allowHalfOpen: true });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const peer = connect({ port: (server.address() as AddressInfo).port, host: '127.0.0.1', allowHalfOpen: true });
+  const [accepted] = (await once(server, 'connection')) as [Socket];
+  server.close();
+  open.push(peer, accepted);
+  return { wire: new WireSocket(accepted), peer };
+}
+
+test('everything written in one turn leaves as one write, in order', async () => {
+  const { wire, peer } = await pair();
+  let writes = 0;
+  const write = wire.socket.write.bind(wire.socket) as (...args: unknown[]) => boolean;
+  wire.socket.write = ((...args: unknown[]) => {
+    writes++;
+    return write(...args);
+  }) as typeof wire.socket.write;
+  wire.write('head\xe9 ');
+  wire.write(Buffer.from('bytes '));
+  wire.write('tail');
+  wire.end();
+  const chunks: Buffer[] = [];
+  for await (const chunk of peer) chunks.push(chunk as Buffer);
+  expect(Buffer.concat(chunks).toString('latin1')).toBe('head\xe9 bytes tail');
+  expect(writes).toBe(1);
+});
+
+test('large pieces travel between small ones without losing their place', async () => {
+  const { wire, peer } = await pair();
+  const large = Buffer.alloc(40_000, 'x');
+  wire.write('a');
+  wire.write(large);
+  wire.write('b');
+  wire.write(Buffer.from('c'));
+  wire.end();
+  let text = '';
+  for await (const chunk of peer) text += (chunk as Buffer).toString('latin1');
+  expect(text).toBe(`a${large.toString()}bc`);
+});
+
+test('says stop above the high-water mark and go on once the peer has read', async () => {
+  const { wire, peer } = await pair();
+  peer.pause();
+  const drained = new Promise<void>((resolve) => {
+    wire.events = { ...QUIET, onDrain: resolve };
+  });
+  let written = 0;
+  while (wire.write(Buffer.alloc(64 * 1024))) written += 64 * 1024;
+  expect(written).toBeLessThan(SOCKET_HIGH_WATER_BYTES);
+  expect(wire.bufferedBytes).toBeGreaterThanOrEqual(SOCKET_HIGH_WATER_BYTES);
+  peer.resume();
+  await drained;
+  expect(wire.bufferedBytes).toBeLessThan(SOCKET_HIGH_WATER_BYTES);
+});
+
+test('half-close: after the peer ended, writing still works', async () => {
+  const { wire, peer } = await pair();
+  wire.events = {
+    ...QUIET,
+    onEnd() {
+      wire.write('late answer');
+      wire.end();
+    },
+  };
+  peer.end('request');
+  let text = '';
+  for await (const chunk of peer) text += (chunk as Buffer).toString('latin1');
+  expect(text).toBe('late answer');
+});
+
+test('a throw in a callback ends this connection only, and is reported', async () => {
+  const { wire, peer } = await pair();
+  const reported: string[] = [];
+  reportSocketThrows((error) => reported.push(error.message));
+  const closed = new Promise<Error | null>((resolve) => {
+    wire.events = {
+      ...QUIET,
+      onBytes() {
+        throw new Error('a bug');
+      },
+      onClose: resolve,
+    };
+  });
+  peer.on('error', () => {});
+  peer.write('x');
+  expect((await closed)?.message).toBe('a bug');
+  expect(reported).toEqual(['a bug']);
+  expect(wire.isClosed).toBe(true);
+});
