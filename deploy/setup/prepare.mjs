@@ -1,0 +1,98 @@
+// Makes a clone ready to run: installs the locked dependencies and generates code from the protos, each only when its
+// input changed. Runs before anything is installed, so it is plain JavaScript for Node 20 with no dependencies.
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { delimiter, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
+const bin = join(root, 'node_modules/.bin');
+const printed = 'node_modules/.cache/weft-protos';
+const installStamp = join(root, 'node_modules/.weft-stamp');
+const generateStamp = join(root, 'proto/gen/.weft-stamp');
+/** From xDS only what the discovery service needs; the rest of its packages would be 1,000 files. */
+const generated = [
+  'proto/weft',
+  `${printed}/buf/validate/validate.proto`,
+  'node_modules/@grpc/grpc-js-xds/deps/envoy-api/envoy/service/discovery/v3/ads.proto',
+  'node_modules/@grpc/grpc-js-xds/deps/envoy-api/envoy/service/discovery/v3/discovery.proto',
+  'node_modules/@grpc/grpc-js-xds/deps/googleapis/google/api/annotations.proto',
+  'node_modules/@grpc/grpc-js-xds/deps/googleapis/google/api/httpbody.proto',
+  'node_modules/@grpc/grpc-js-xds/deps/googleapis/google/rpc/status.proto',
+  'node_modules/@grpc/grpc-js-xds/deps/googleapis/google/rpc/error_details.proto',
+];
+
+install();
+generate(process.argv.includes('--force'));
+
+/** `npm ci` when node_modules is missing or was installed from another lock file. */
+function install() {
+  const hash = hashOf([join(root, 'package-lock.json')]);
+  if (read(installStamp) === hash) return;
+  step('installing the locked dependencies');
+  // The npm that runs this script, else the one on the PATH. Development dependencies are needed whatever NODE_ENV says.
+  const npm = process.env.npm_execpath?.endsWith('.js') ? [process.execPath, process.env.npm_execpath] : ['npm'];
+  run([...npm, 'ci', '--include=dev', '--include=optional', '--no-audit', '--no-fund', '--loglevel=error'], npmEnv());
+  writeFileSync(installStamp, hash);
+}
+
+/** Code from protos when a proto, a generator setting or an installed package changed. */
+function generate(force) {
+  const protos = filesUnder(join(root, 'proto/weft'), '.proto');
+  const settings = ['proto/buf.gen.yaml', 'buf.yaml', 'package-lock.json', ...ownFiles()].map((path) =>
+    join(root, path),
+  );
+  const hash = hashOf([...protos, ...settings]);
+  if (!force && read(generateStamp) === hash && existsSync(join(root, printed))) return;
+  step(`generating code from ${protos.length} protos`);
+  rmSync(generateStamp, { force: true });
+  mkdirSync(join(root, printed), { recursive: true });
+  const env = { ...process.env, PATH: bin + delimiter + process.env.PATH };
+  run([join(bin, 'node'), 'deploy/setup/print-protos.ts', printed], env);
+  const paths = generated.flatMap((path) => ['--path', path]);
+  run([join(bin, 'buf'), 'generate', '--template', 'proto/buf.gen.yaml', ...paths], env);
+  writeFileSync(generateStamp, hash);
+}
+
+function ownFiles() {
+  return ['prepare.mjs', 'print-protos.ts', 'print-descriptor.ts'].map((name) => `deploy/setup/${name}`);
+}
+
+/** Settings that npm passes to scripts are for the outer command: `npm test --omit=dev` must not change what is installed. */
+function npmEnv() {
+  const keep =
+    /^npm_config_(registry|cache|userconfig|globalconfig|prefix|proxy|https_proxy|noproxy|cafile|ca|strict_ssl)$/i;
+  const entries = Object.entries(process.env).filter(([name]) => !/^npm_/i.test(name) || keep.test(name));
+  return { ...Object.fromEntries(entries), NODE_ENV: 'development' };
+}
+
+function run([command, ...args], env) {
+  const result = spawnSync(command, args, { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] });
+  if (result.status === 0) return;
+  const reason = result.error?.message ?? `exit ${result.status ?? result.signal}`;
+  console.error(`weft: ${[command, ...args.slice(0, 2)].join(' ')} failed: ${reason}`);
+  process.exit(69);
+}
+
+function step(text) {
+  console.log(`weft: ${text}`);
+}
+
+function read(path) {
+  return existsSync(path) ? readFileSync(path, 'utf8') : '';
+}
+
+function filesUnder(folder, suffix) {
+  if (!existsSync(folder)) return [];
+  const entries = readdirSync(folder, { withFileTypes: true, recursive: true });
+  const files = entries.filter((entry) => entry.isFile() && entry.name.endsWith(suffix));
+  // `path` is the name of the field in Node 20.0 to 20.11.
+  return files.map((entry) => join(entry.parentPath ?? entry.path, entry.name)).sort();
+}
+
+function hashOf(paths) {
+  const hash = createHash('sha256');
+  for (const path of paths) hash.update(path.slice(root.length)).update('\0').update(readFileSync(path)).update('\0');
+  return hash.digest('hex');
+}
