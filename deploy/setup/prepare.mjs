@@ -31,8 +31,11 @@ function install() {
   const hash = hashOf([join(root, 'package-lock.json')]);
   if (read(installStamp) === hash) return;
   step('installing the locked dependencies');
-  // The npm that runs this script, else the one on the PATH. Development dependencies are needed whatever NODE_ENV says.
-  const npm = process.env.npm_execpath?.endsWith('.js') ? [process.execPath, process.env.npm_execpath] : ['npm'];
+  // The npm that runs this script, with its own Node, else the one on the PATH: never the Node that is about to be removed.
+  const { npm_execpath: npmPath, npm_node_execpath: nodePath } = process.env;
+  const fromNpm = npmPath?.endsWith('.js') && nodePath !== undefined && !nodePath.startsWith(root);
+  const npm = fromNpm ? [nodePath, npmPath] : ['npm'];
+  // Development dependencies are needed whatever NODE_ENV says.
   run([...npm, 'ci', '--include=dev', '--include=optional', '--no-audit', '--no-fund', '--loglevel=error'], npmEnv());
   writeFileSync(installStamp, hash);
 }
@@ -64,7 +67,8 @@ function npmEnv() {
   const keep =
     /^npm_config_(registry|cache|userconfig|globalconfig|prefix|proxy|https_proxy|noproxy|cafile|ca|strict_ssl)$/i;
   const entries = Object.entries(process.env).filter(([name]) => !/^npm_/i.test(name) || keep.test(name));
-  return { ...Object.fromEntries(entries), NODE_ENV: 'development' };
+  const path = (process.env.PATH ?? '').split(delimiter).filter((folder) => !folder.startsWith(bin));
+  return { ...Object.fromEntries(entries), NODE_ENV: 'development', PATH: path.join(delimiter) };
 }
 
 function run([command, ...args], env) {

@@ -1,11 +1,13 @@
 // `npm run check`: every static check at once, each with its own process; prints all failures, then one line a check.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const bin = (name) => join(root, 'node_modules/.bin', name);
+// The locked Node first: the tools start with `env node`.
+const env = { ...process.env, PATH: `${join(root, 'node_modules/.bin')}${delimiter}${process.env.PATH}` };
 const baseline = 'proto/baseline.binpb';
 
 /** Name, command. The order is that of the summary; all run at the same time. */
@@ -34,7 +36,7 @@ function runCheck(name, [command, ...args]) {
   return new Promise((resolve) => {
     const started = performance.now();
     const chunks = [];
-    const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(command, args, { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'] });
     child.stdout.on('data', (chunk) => chunks.push(chunk));
     child.stderr.on('data', (chunk) => chunks.push(chunk));
     child.on('error', (error) => chunks.push(Buffer.from(error.message)));

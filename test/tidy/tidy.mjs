@@ -41,7 +41,7 @@ function checkText(path) {
   const text = readFileSync(join(root, path), 'utf8');
   const lines = text.split('\n');
   if (text !== '' && !text.endsWith('\n')) problems.push(`${path}: does not end with a newline`);
-  if (/\.(ts|mjs|js|proto)$/.test(path)) {
+  if (/\.(ts|mjs|js)$/.test(path)) {
     const first = lines[0]?.startsWith('#!') ? lines[1] : lines[0];
     if (!/^(\/\/|\/\*)/.test(first ?? ''))
       problems.push(`${path}:1: open with a comment that says why the file exists`);
