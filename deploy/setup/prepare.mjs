@@ -26,18 +26,37 @@ const generated = [
 install();
 generate(process.argv.includes('--force'));
 
-/** `npm ci` when node_modules is missing or was installed from another lock file. */
+/**
+ * Installs what the lock file says when node_modules is missing or was made from another lock file. `npm ci` is too
+ * strict: it refuses a lock file that lacks a binary for some other platform, which happens when the registry that
+ * made the lock file does not carry it. `npm install` takes the locked versions too, as long as package.json agrees.
+ */
 function install() {
   const hash = hashOf([join(root, 'package-lock.json')]);
   if (read(installStamp) === hash) return;
+  checkLock();
   step('installing the locked dependencies');
   // The npm that runs this script, with its own Node, else the one on the PATH: never the Node that is about to be removed.
   const { npm_execpath: npmPath, npm_node_execpath: nodePath } = process.env;
   const fromNpm = npmPath?.endsWith('.js') && nodePath !== undefined && !nodePath.startsWith(root);
   const npm = fromNpm ? [nodePath, npmPath] : ['npm'];
   // Development dependencies are needed whatever NODE_ENV says.
-  run([...npm, 'ci', '--include=dev', '--include=optional', '--no-audit', '--no-fund', '--loglevel=error'], npmEnv());
+  const flags = ['--no-save', '--ignore-scripts', '--include=dev', '--include=optional', '--loglevel=error'];
+  run([...npm, 'install', ...flags], npmEnv());
   writeFileSync(installStamp, hash);
+}
+
+/** The part of `npm ci` that matters: every direct dependency is locked at what package.json asks for. */
+function checkLock() {
+  const wanted = JSON.parse(read(join(root, 'package.json')));
+  const locked = JSON.parse(read(join(root, 'package-lock.json'))).packages[''];
+  for (const kind of ['dependencies', 'devDependencies', 'optionalDependencies']) {
+    for (const [name, version] of Object.entries(wanted[kind] ?? {})) {
+      if (locked[kind]?.[name] === version) continue;
+      console.error(`weft: package-lock.json does not lock ${name} ${version}: run npm install with the locked Node`);
+      process.exit(65);
+    }
+  }
 }
 
 /** Code from protos when a proto, a generator setting or an installed package changed. */
