@@ -1,0 +1,102 @@
+// Reads server-sent events from bytes as they come, for a tap: every byte that comes in leaves again in the `raw`
+// of exactly one event or in `rest`, so what is not understood is still passed on. Cuts may fall anywhere, inside
+// a UTF-8 sequence or between CR and LF.
+
+/**
+ * Default bound of one event. Chat chunks are under 1 KiB; audio and image deltas reach a few MiB. A provider that
+ * never sends a blank line must not fill memory.
+ */
+export const SSE_EVENT_BYTES_MAX = 8 * 1024 * 1024;
+
+/** One block up to and with its blank line (WHATWG HTML §9.2.6). */
+export interface SseEvent {
+  /** The `event:` name; empty when absent. */
+  event: string;
+  /** `data:` lines joined by LF; null for a block without any, such as a comment used as keep-alive. */
+  data: string | null;
+  /** The block's bytes as received, blank line included. */
+  raw: Uint8Array;
+}
+
+const LF = 10;
+const CR = 13;
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+
+/** A push parser; one per response. */
+export class SseReader {
+  private readonly eventBytesMax: number;
+  private buffer = new Uint8Array(1024);
+  private length = 0;
+  private atLineStart = true;
+  private afterCr = false;
+  private first = true;
+
+  /** @param eventBytesMax see SSE_EVENT_BYTES_MAX. */
+  constructor(eventBytesMax: number = SSE_EVENT_BYTES_MAX) {
+    this.eventBytesMax = eventBytesMax;
+  }
+
+  /** The events that `chunk` completes, in order; null once an event is larger than the bound (the reader is then spent). */
+  push(chunk: Uint8Array): SseEvent[] | null {
+    const events: SseEvent[] = [];
+    let from = 0;
+    for (let i = 0; i < chunk.length; i++) {
+      const byte = chunk[i];
+      if (byte === LF && this.afterCr) {
+        // The second half of CRLF. An event ended at its CR, since after a lone CR nothing more need come.
+        this.afterCr = false;
+        continue;
+      }
+      this.afterCr = byte === CR;
+      if (byte !== LF && byte !== CR) {
+        this.atLineStart = false;
+        continue;
+      }
+      if (!this.atLineStart) {
+        this.atLineStart = true;
+        continue;
+      }
+      if (!this.append(chunk, from, i + 1)) return null;
+      from = i + 1;
+      const raw = this.buffer.slice(0, this.length);
+      this.length = 0;
+      events.push(parseBlock(raw, this.first));
+      this.first = false;
+    }
+    return this.append(chunk, from, chunk.length) ? events : null;
+  }
+
+  /** Bytes of a block that was begun and not ended; what a cut stream leaves. */
+  rest(): Uint8Array {
+    return this.buffer.slice(0, this.length);
+  }
+
+  private append(chunk: Uint8Array, from: number, to: number): boolean {
+    const length = this.length + to - from;
+    if (length > this.eventBytesMax) return false;
+    if (length > this.buffer.length) {
+      const grown = new Uint8Array(Math.max(length, this.buffer.length * 2));
+      grown.set(this.buffer.subarray(0, this.length));
+      this.buffer = grown;
+    }
+    this.buffer.set(chunk.subarray(from, to), this.length);
+    this.length = length;
+    return true;
+  }
+}
+
+function parseBlock(raw: Uint8Array, first: boolean): SseEvent {
+  let text = decoder.decode(raw);
+  if (first && text.startsWith('\ufeff')) text = text.slice(1);
+  let event = '';
+  let data: string | null = null;
+  for (const line of text.split(/\r\n|\n|\r/)) {
+    const colon = line.indexOf(':');
+    if (line === '' || colon === 0) continue;
+    const name = colon === -1 ? line : line.slice(0, colon);
+    const value = colon === -1 ? '' : line.slice(line[colon + 1] === ' ' ? colon + 2 : colon + 1);
+    if (name === 'event') event = value;
+    else if (name === 'data') data = data === null ? value : `${data}\n${value}`;
+  }
+  return { event, data, raw };
+}

@@ -1,0 +1,135 @@
+// The pure parts below the AI stream: events from bytes, edits in JSON text, prices, keys.
+
+import { mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { inspect } from 'node:util';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { ChatTap, parseChatRequest, rewriteChatRequest, type ChatRequest } from '../../../sidecar/ai/chat-tap.ts';
+import { Secret } from '../../../sidecar/ai/secret.ts';
+import { SseReader } from '../../../sidecar/ai/sse.ts';
+import { costMicroDollars, parsePrices, type Prices } from '../../../sidecar/ai/usage.ts';
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+
+function read(chunks: Uint8Array[]) {
+  const reader = new SseReader();
+  const events = chunks.flatMap((chunk) => reader.push(chunk) ?? []);
+  return { events: events.map(({ event, data }) => ({ event, data })), raw: events.map((event) => event.raw), rest: reader.rest() };
+}
+
+describe('SSE', () => {
+  test.each([
+    ['data: a\n\n', [{ event: '', data: 'a' }]],
+    ['data:a\r\n\r\n', [{ event: '', data: 'a' }]],
+    ['data:a\r\rdata: b\r\r', [{ event: '', data: 'a' }, { event: '', data: 'b' }]],
+    ['event: x\ndata: 1\ndata:  2\n\n', [{ event: 'x', data: '1\n 2' }]],
+    [': keep-alive\n\ndata\n\n', [{ event: '', data: null }, { event: '', data: '' }]],
+    ['\ufeffdata: é€😀\n\n', [{ event: '', data: 'é€😀' }]],
+    ['data: unfinished\n', []],
+  ])('%j', (text, events) => {
+    expect(read([bytes(text)]).events).toEqual(events);
+  });
+
+  test('any cutting gives the same events and loses no byte', () => {
+    const line = fc.constantFrom('data: é😀', 'data:x', ': c', 'event: e', 'id: 1', '', '');
+    const text = fc.array(fc.tuple(line, fc.constantFrom('\n', '\r\n', '\r')), { maxLength: 30 });
+    fc.assert(
+      fc.property(text, fc.array(fc.nat(200)), (lines, cuts) => {
+        const whole = bytes(lines.map((pair) => pair.join('')).join(''));
+        const at = [0, ...cuts.filter((cut) => cut < whole.length).sort((a, b) => a - b), whole.length];
+        const pieces = at.slice(1).map((to, i) => whole.slice(at[i], to));
+        const once = read([whole]);
+        const cut = read(pieces);
+        expect(cut.events).toEqual(once.events);
+        expect(Buffer.concat([...cut.raw, cut.rest])).toEqual(Buffer.from(whole));
+      }),
+    );
+  });
+
+  test('an event above the bound is refused', () => {
+    const reader = new SseReader(10);
+    expect(reader.push(bytes('data: 1\n\n'))).toHaveLength(1);
+    expect(reader.push(bytes('data: 12345'))).toBeNull();
+  });
+});
+
+describe('the request rewrite', () => {
+  test.each([
+    ['{"model":"a"}', '{"model":"b"}'],
+    ['{"big":1.0e400,"model" : "a" ,"x":"\\"model\\":"}', '{"big":1.0e400,"model" : "b" ,"x":"\\"model\\":"}'],
+    ['{"stream":true,"model":"a"}', '{"stream_options":{"include_usage":true},"stream":true,"model":"b"}'],
+    ['{"mod\\u0065l":"a","stream":true,"stream_options":null}', '{"mod\\u0065l":"b","stream":true,"stream_options":{"include_usage":true}}'],
+    ['{"stream":true,"stream_options":{ },"model":"a"}', '{"stream":true,"stream_options":{"include_usage":true },"model":"b"}'],
+    ['{"stream":true,"stream_options":{"z":[1,{}]},"model":"a"}', '{"stream":true,"stream_options":{"include_usage":true,"z":[1,{}]},"model":"b"}'],
+    ['{"stream":true,"stream_options":{"include_usage": false },"model":"a"}', '{"stream":true,"stream_options":{"include_usage": true },"model":"b"}'],
+    ['{"stream":true,"stream_options":{"include_usage":true},"model":"a"}', '{"stream":true,"stream_options":{"include_usage":true},"model":"b"}'],
+    ['{"stream":false,"model":"a"}', '{"stream":false,"model":"b"}'],
+  ])('%s', (from, to) => {
+    expect(Buffer.from(rewriteChatRequest(parseChatRequest(bytes(from)) as ChatRequest, 'b')).toString()).toBe(to);
+  });
+
+  test('changes nothing but the model, whatever stands around it', () => {
+    fc.assert(
+      fc.property(fc.dictionary(fc.string(), fc.jsonValue()), fc.nat(4), (object, indent) => {
+        const value = { ...object, model: 'a', stream: false };
+        const text = JSON.stringify(value, null, indent);
+        const result = rewriteChatRequest(parseChatRequest(bytes(text)) as ChatRequest, 'other');
+        expect(JSON.parse(Buffer.from(result).toString())).toEqual(JSON.parse(JSON.stringify({ ...value, model: 'other' })));
+        expect(result.length).toBe(bytes(text).length + 4);
+      }),
+    );
+  });
+});
+
+test('after an error or [DONE] nothing more reaches the client', () => {
+  const done = new ChatTap(true, true);
+  expect(done.push(bytes('data: [DONE]\n\ndata: more\n\n'))).toHaveLength(1);
+  expect(done.end()).toEqual([]);
+  const failed = new ChatTap(true, true);
+  expect(failed.push(bytes('data: {"error":{"message":"x"}}\n\ndata: [DONE]\n\n'))).toHaveLength(1);
+  expect(failed.end()).toEqual([]);
+  expect(failed.complete).toBe(false);
+});
+
+test('prices are exact decimals and cost is rounded once', () => {
+  const usage = { promptTokens: 3, completionTokens: 1, cachedTokens: 1, cacheWriteTokens: 0, reasoningTokens: 0 };
+  expect(costMicroDollars(usage, parsePrices('0.15', '0.60', '0.075') as Prices)).toBe(1n);
+  expect(costMicroDollars({ ...usage, promptTokens: 3_000_001 }, parsePrices('0.15', '0.60', '0.1') as Prices)).toBe(450_001n);
+  for (const wrong of ['-1', '1e3', '0.1234567', '', '1.']) expect(parsePrices(wrong, '1')).toBeNull();
+});
+
+describe('a secret', () => {
+  test('is not printed', () => {
+    const secret = Secret.fromEnvironment('K', { K: ' sk-1\n' });
+    expect(secret.value()).toBe('sk-1');
+    expect(`${secret} ${JSON.stringify({ secret })} ${inspect({ secret }, { showHidden: true, depth: 9 })}`).not.toContain('sk-1');
+    expect(Secret.fromEnvironment('K', { K: 'a\nb' }).value()).toBeNull();
+  });
+
+  test('is read again when its file changes, and kept when the file is gone', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'weft-secret-'));
+    try {
+      const path = join(directory, 'key');
+      let nowMs = 0;
+      const secret = Secret.fromFile(path, () => nowMs);
+      expect(secret.value()).toBeNull();
+      writeFileSync(path, 'one\n');
+      expect(secret.value()).toBeNull();
+      nowMs += 1000;
+      expect(secret.value()).toBe('one');
+      writeFileSync(path, 'two\n');
+      utimesSync(path, 5, 5);
+      nowMs += 999;
+      expect(secret.value()).toBe('one');
+      nowMs += 1;
+      expect(secret.value()).toBe('two');
+      rmSync(path);
+      nowMs += 1000;
+      expect(secret.value()).toBe('two');
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+});
