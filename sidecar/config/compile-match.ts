@@ -1,0 +1,84 @@
+// What every compile function shares: errors with paths instead of exceptions, the regex engine handed in, and the
+// messages that several policies contain.
+
+import type { StringMatch } from '../../proto/gen/weft/policy/v1/metadata_pb.js';
+import type { CompiledStringMatch, RegexMatcher } from '../filters/string-match.ts';
+
+/** One mistake: where (`rules[0].matches[1].path`) and what, with a fix where there is one. */
+export interface CompileError {
+  readonly path: string;
+  readonly message: string;
+}
+
+/** Turns RE2 syntax into a linear-time matcher of whole values, or says what is wrong with the expression. */
+export type RegexCompiler = (source: string) => RegexMatcher | { readonly error: string };
+
+/** Longest regular expression, in characters: what the policy schema allows. */
+const REGEX_LENGTH_MAX = 1024;
+
+/** Reports fields that a newer schema has and this program does not know; says whether there were any. */
+export function reportUnknown(
+  message: { readonly $unknown?: readonly { readonly no: number }[] | undefined },
+  path: string,
+  errors: CompileError[],
+): boolean {
+  const unknown = message.$unknown;
+  if (unknown === undefined || unknown.length === 0) return false;
+  const numbers = unknown.map((field) => field.no).join(', ');
+  errors.push({ path, message: `unknown field number ${numbers}: written for a newer Weft; upgrade this sidecar` });
+  return true;
+}
+
+/** Compiles a regular expression; null after reporting why it cannot be. */
+export function compileRegex(
+  source: string,
+  path: string,
+  regex: RegexCompiler,
+  errors: CompileError[],
+): RegexMatcher | null {
+  if (source.length === 0 || source.length > REGEX_LENGTH_MAX) {
+    errors.push({ path, message: `regular expression must have 1 to ${REGEX_LENGTH_MAX} characters` });
+    return null;
+  }
+  const compiled = regex(source);
+  if ('error' in compiled) {
+    errors.push({ path, message: compiled.error });
+    return null;
+  }
+  return compiled;
+}
+
+/** Compiles a StringMatch; null after reporting: unset, an unknown case or field, an empty prefix or suffix, a bad regex. */
+export function compileStringMatch(
+  match: StringMatch | undefined,
+  path: string,
+  regex: RegexCompiler,
+  errors: CompileError[],
+): CompiledStringMatch | null {
+  if (match === undefined) {
+    errors.push({ path, message: 'says nothing: set exact, prefix, suffix, regex or present' });
+    return null;
+  }
+  if (reportUnknown(match, path, errors)) return null;
+  const { case: kind, value } = match.match;
+  switch (kind) {
+    case 'exact':
+      return { kind, text: value, regex: null };
+    case 'prefix':
+    case 'suffix':
+      if (value !== '') return { kind, text: value, regex: null };
+      errors.push({ path: `${path}.${kind}`, message: `empty ${kind} matches everything: use present` });
+      return null;
+    case 'regex': {
+      const compiled = compileRegex(value, `${path}.regex`, regex, errors);
+      return compiled === null ? null : { kind, text: value, regex: compiled };
+    }
+    case 'present':
+      if (value) return { kind, text: '', regex: null };
+      errors.push({ path: `${path}.present`, message: 'must be true: absence cannot be matched' });
+      return null;
+    default:
+      errors.push({ path, message: 'says nothing: set exact, prefix, suffix, regex or present' });
+      return null;
+  }
+}
