@@ -36,7 +36,7 @@ function install() {
   if (read(installStamp) === hash) return;
   checkLock();
   step('installing the locked dependencies');
-  // The npm that runs this script, with its own Node, else the one on the PATH: never the Node that is about to be removed.
+  // The npm that runs this script, with its own Node, else the one on the PATH: never the Node that may be replaced.
   const { npm_execpath: npmPath, npm_node_execpath: nodePath } = process.env;
   const fromNpm = npmPath?.endsWith('.js') && nodePath !== undefined && !nodePath.startsWith(root);
   const npm = fromNpm ? [nodePath, npmPath] : ['npm'];
@@ -91,7 +91,7 @@ function npmEnv() {
 }
 
 function run([command, ...args], env) {
-  const result = spawnSync(command, args, { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] });
+  const result = spawnSync(command, args, { cwd: root, env, stdio: ['ignore', 'ignore', 'inherit'] });
   if (result.status === 0) return;
   const reason = result.error?.message ?? `exit ${result.status ?? result.signal}`;
   console.error(`weft: ${[command, ...args.slice(0, 2)].join(' ')} failed: ${reason}`);

@@ -156,9 +156,9 @@ class Printer {
       for (const method of service.methods) {
         const input = `${method.proto.clientStreaming ? 'stream ' : ''}.${method.input.typeName}`;
         const output = `${method.proto.serverStreaming ? 'stream ' : ''}.${method.output.typeName}`;
-        this.block(`rpc ${method.name}(${input}) returns (${output})`, () => {
-          this.options(MethodOptionsSchema, method.proto.options);
-        });
+        const head = `rpc ${method.name}(${input}) returns (${output})`;
+        if (method.proto.options === undefined) this.line(`${head};`);
+        else this.block(head, () => this.options(MethodOptionsSchema, method.proto.options));
       }
     });
   }
@@ -211,12 +211,11 @@ class Printer {
   }
 }
 
-/** `name: value` lines of text format, as option assignments; an option that is a message keeps its braces. */
+/** One option in text format (`name: value`, or `name: {` and lines, or a line for each element) as assignments. */
 function textAssignments(text: string): string[] {
-  const flat = text.trim();
-  const colon = /^([a-z0-9_]+): (.*)$/s.exec(flat);
-  if (colon !== null) return flat.split('\n').map((line) => line.replace(/^([a-z0-9_]+): /, '$1 = '));
-  return [flat.replaceAll('\n', ' ').replace(/^([a-z0-9_]+) \{/, '$1 = {')];
+  const lines = text.trim().split('\n');
+  const equals = (line: string) => line.replace(/^([a-z0-9_]+): /, '$1 = ');
+  return lines[0]?.endsWith('{') ? [equals(lines.join(' '))] : lines.map(equals);
 }
 
 function syntaxLine(file: DescFile): string {
@@ -248,8 +247,9 @@ function scalar(type: ScalarType | undefined): string {
 
 function defaultText(proto: FieldDescriptorProto): string {
   const text = proto.defaultValue ?? '';
-  const quoted = proto.type === FieldDescriptorProto_Type.STRING || proto.type === FieldDescriptorProto_Type.BYTES;
-  return quoted ? quote(text) : text;
+  // Bytes come with their escapes, strings without (descriptor.proto, FieldDescriptorProto.default_value).
+  if (proto.type === FieldDescriptorProto_Type.BYTES) return `"${text}"`;
+  return proto.type === FieldDescriptorProto_Type.STRING ? quote(text) : text;
 }
 
 function span(start: number, end: number, max: number): string {
