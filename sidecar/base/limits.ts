@@ -1,0 +1,64 @@
+// Every bound of the data path by name, with its default, its reason and the peer it was taken from. One object,
+// so that `weft explain` can print it and a reader finds every number of the sidecar on one page.
+
+/** Defaults; units are the last word of each name. Options and policies override some, none is ever unlimited. */
+export const LIMITS = {
+  /** TCP connect to an upstream. 1 s: a mesh peer answers in milliseconds; a lost SYN is resent once in that time (Linkerd). */
+  connectTimeoutMs: 1_000,
+  /** From request to response head, all attempts together; streaming bodies are exempt (Envoy, Kuma). */
+  routeTimeoutMs: 15_000,
+  /** No byte either way on a stream (Envoy). */
+  streamIdleTimeoutMs: 300_000,
+  /** From the first byte of a request head to its last; a slow sender holds a socket no longer (Envoy edge guide). */
+  headerTimeoutMs: 10_000,
+  /** Time to learn the protocol of a connection before it is treated as opaque (Linkerd). */
+  detectTimeoutMs: 10_000,
+  /** Bytes looked at to learn the protocol: every preface and request line start fits (Linkerd). */
+  detectBytesMax: 1_024,
+  /** Other attempts after the first; only for requests that are idempotent or certainly not processed (Envoy). */
+  retriesMax: 1,
+  /** Retries in flight, as a share of requests in flight: an outage grows load by a fifth, never by a multiple (Envoy). */
+  retryBudgetPercent: 20,
+  /** Retries always allowed in flight, so that an idle cluster can retry at all (Envoy). */
+  retryBudgetMin: 3,
+  /** Ceiling of the first wait before a retry; full jitter below it (Envoy). */
+  backoffBaseMs: 25,
+  /** Ceiling of every later wait (Envoy: ten times the base). */
+  backoffMaxMs: 250,
+  /** Connections to one cluster (Envoy). */
+  clusterConnectionsMax: 1_024,
+  /** Requests waiting for a connection (Envoy). */
+  clusterPendingMax: 1_024,
+  /** Requests in flight to one cluster (Envoy). */
+  clusterRequestsMax: 1_024,
+  /** Failures in a row that eject an endpoint (Linkerd). */
+  ejectionFailures: 7,
+  /** First ejection; doubles with each failed probe (Linkerd). */
+  ejectionBaseMs: 1_000,
+  /** Longest ejection: a recovered endpoint is back within a minute (Linkerd). */
+  ejectionMaxMs: 60_000,
+  /** An ejection is longer by up to this share, so that many sidecars do not probe at once (Linkerd). */
+  ejectionJitter: 0.5,
+  /** Endpoints of a cluster that may be ejected together, and the share of unhealthy ones above which health is ignored (Envoy's panic threshold). */
+  ejectionPercentMax: 50,
+  /** All header fields of one message (Envoy). */
+  headerBytesMax: 60 * 1_024,
+  /** Fields of one message (Envoy). */
+  headerFieldsMax: 100,
+  /** Bytes a stream may hold for a slow receiver (Envoy). */
+  bufferBytesMax: 1_048_576,
+  /** HTTP/2 streams that a stranger may open at once on a connection (Envoy edge guide). */
+  strangerStreamsMax: 100,
+  /** HTTP/2 streams for an authenticated mesh peer: one connection carries a whole worker's load. */
+  peerStreamsMax: 1_000,
+  /** From SIGTERM to exit with work in flight (Istio); with none left, exit at once. */
+  drainMs: 45_000,
+  /** External authorization, one call; fails closed (Envoy). */
+  authorizationTimeoutMs: 200,
+  /** Shared rate limit, one call; fails open unless told otherwise (Envoy). */
+  rateLimitTimeoutMs: 20,
+  /** A label set without news for this long gives its counters back: pods and routes come and go. */
+  seriesIdleMs: 600_000,
+  /** Label sets of one metric; the rest share one called `overflow`. A Prometheus server copes with thousands a target. */
+  seriesMax: 2_000,
+} as const;

@@ -1,0 +1,197 @@
+// Balancing, ejection, retry budget and backoff as pure machines: time and chance come from the test.
+
+import { describe, expect, test } from 'vitest';
+import { seededRandom } from '../../../sidecar/base/random.ts';
+import { backoffMs } from '../../../sidecar/upstream/backoff.ts';
+import { type Balanced, leastRequest, roundRobin } from '../../../sidecar/upstream/balancer.ts';
+import { RetryBudget } from '../../../sidecar/upstream/budget.ts';
+import { type EndpointHealth, OUTLIER_DEFAULTS, OutlierDetector } from '../../../sidecar/upstream/outlier.ts';
+
+interface Peer extends Balanced {
+  name: string;
+  inFlight: number;
+}
+
+function peers(count: number, out: number[] = []): Peer[] {
+  return Array.from({ length: count }, (_, i) => ({ name: `p${i}`, inFlight: 0, admits: () => !out.includes(i) }));
+}
+
+describe('round robin', () => {
+  test('gives each endpoint its turn', () => {
+    const balancer = roundRobin(seededRandom(1));
+    const all = peers(3);
+    const picked = Array.from({ length: 6 }, () => balancer.pick(all, 0, null, false)?.name);
+    expect(new Set(picked.slice(0, 3)).size).toBe(3);
+    expect(picked.slice(3)).toEqual(picked.slice(0, 3));
+  });
+});
+
+describe.each([
+  ['round robin', roundRobin],
+  ['least request', leastRequest],
+] as const)('%s', (_name, make) => {
+  test('says null for no endpoints and for none that admits', () => {
+    expect(make(seededRandom(1)).pick([], 0, null, false)).toBeNull();
+    expect(make(seededRandom(1)).pick(peers(2, [0, 1]), 0, null, false)).toBeNull();
+  });
+
+  test('ignores health in panic', () => {
+    expect(make(seededRandom(1)).pick(peers(2, [0, 1]), 0, null, true)).not.toBeNull();
+  });
+
+  test('avoids the endpoint that just failed unless it is the only one', () => {
+    const balancer = make(seededRandom(2));
+    const two = peers(2);
+    for (let i = 0; i < 20; i += 1) expect(balancer.pick(two, 0, two[0] ?? null, false)).toBe(two[1]);
+    const one = peers(1);
+    expect(balancer.pick(one, 0, one[0] ?? null, false)).toBe(one[0]);
+  });
+
+  test('never picks one that does not admit', () => {
+    const balancer = make(seededRandom(3));
+    const all = peers(4, [1, 2]);
+    const names = new Set(Array.from({ length: 200 }, () => balancer.pick(all, 0, null, false)?.name));
+    expect([...names].sort()).toEqual(['p0', 'p3']);
+  });
+});
+
+describe('least request', () => {
+  test('keeps the load of long requests nearly even', () => {
+    const balancer = leastRequest(seededRandom(4));
+    const all = peers(10);
+    for (let i = 0; i < 1000; i += 1) {
+      const peer = balancer.pick(all, 0, null, false);
+      if (peer !== null) peer.inFlight += 1;
+    }
+    const loads = all.map((peer) => peer.inFlight);
+    expect(Math.max(...loads) - Math.min(...loads)).toBeLessThanOrEqual(8);
+  });
+
+  test('of two, always takes the less busy', () => {
+    const two = peers(2);
+    (two[0] as Peer).inFlight = 5;
+    const balancer = leastRequest(seededRandom(5));
+    for (let i = 0; i < 50; i += 1) expect(balancer.pick(two, 0, null, false)?.name).toBe('p1');
+  });
+});
+
+function failTimes(health: EndpointHealth, times: number, nowMs: number): boolean {
+  let ejected = false;
+  for (let i = 0; i < times; i += 1) ejected = health.record('failure', false, nowMs);
+  return ejected;
+}
+
+describe('outlier ejection', () => {
+  const noJitter = { ...OUTLIER_DEFAULTS, jitter: 0 };
+
+  test('ejects after seven failures in a row, not after six and a success', () => {
+    const detector = new OutlierDetector(() => 0, noJitter);
+    const health = detector.track();
+    detector.track();
+    expect(failTimes(health, 6, 0)).toBe(false);
+    health.record('success', false, 0);
+    expect(failTimes(health, 6, 0)).toBe(false);
+    health.record('unknown', false, 0);
+    expect(failTimes(health, 1, 0)).toBe(true);
+    expect(health.admits(999)).toBe(false);
+    expect(health.admits(1_000)).toBe(true);
+  });
+
+  test('lets one probe through, whose failure doubles the ejection up to a minute and whose success ends it', () => {
+    const detector = new OutlierDetector(() => 0, noJitter);
+    const health = detector.track();
+    detector.track();
+    failTimes(health, 7, 0);
+    let nowMs = 0;
+    for (const lengthMs of [1, 2, 4, 8, 16, 32, 60, 60].map((s) => s * 1_000)) {
+      expect(health.admits(nowMs + lengthMs - 1)).toBe(false);
+      nowMs += lengthMs;
+      expect(health.begin(nowMs)).toBe(true);
+      expect(health.admits(nowMs)).toBe(false);
+      expect(health.begin(nowMs)).toBe(false);
+      expect(health.record('success', false, nowMs)).toBe(false); // a late answer from before decides nothing
+      expect(health.admits(nowMs)).toBe(false);
+      expect(health.record('failure', true, nowMs)).toBe(true);
+    }
+    nowMs += 60_000;
+    health.begin(nowMs);
+    health.record('success', true, nowMs);
+    expect(health.admits(nowMs)).toBe(true);
+    expect(detector.ejected).toBe(0);
+    expect(failTimes(health, 6, nowMs)).toBe(false);
+  });
+
+  test('a probe that learns nothing frees the place for the next', () => {
+    const detector = new OutlierDetector(() => 0, noJitter);
+    const health = detector.track();
+    detector.track();
+    failTimes(health, 7, 0);
+    health.begin(1_000);
+    health.record('unknown', true, 1_000);
+    expect(health.begin(1_000)).toBe(true);
+  });
+
+  test('adds up to half as much again as jitter', () => {
+    const detector = new OutlierDetector(() => 0.999);
+    const health = detector.track();
+    detector.track();
+    failTimes(health, 7, 0);
+    expect(health.admits(1_490)).toBe(false);
+    expect(health.admits(1_500)).toBe(true);
+  });
+
+  test('never ejects more than half, nor the only endpoint; panics when the healthy ones leave', () => {
+    const alone = new OutlierDetector(() => 0).track();
+    expect(failTimes(alone, 100, 0)).toBe(false);
+    const detector = new OutlierDetector(() => 0);
+    const all = [detector.track(), detector.track(), detector.track(), detector.track()] as const;
+    expect(all.map((health) => failTimes(health, 7, 0))).toEqual([true, true, false, false]);
+    expect(detector.panic).toBe(false);
+    all[3].remove();
+    all[3].remove();
+    expect(detector.panic).toBe(true);
+    expect(detector.total).toBe(3);
+    all[0].remove();
+    expect([detector.ejected, detector.panic]).toEqual([1, false]);
+  });
+});
+
+describe('retry budget', () => {
+  test('always allows three, then a fifth of the requests in flight', () => {
+    const budget = new RetryBudget();
+    const take = (): number => {
+      let taken = 0;
+      while (budget.tryAcquireRetry() !== null) taken += 1;
+      return taken;
+    };
+    expect(take()).toBe(3);
+    for (let i = 0; i < 100; i += 1) budget.acquireRequest();
+    expect(take()).toBe(17);
+  });
+
+  test('a guard gives back once', () => {
+    const budget = new RetryBudget(0, 1);
+    const request = budget.acquireRequest();
+    const retry = budget.tryAcquireRetry();
+    expect(budget.tryAcquireRetry()).toBeNull();
+    request.release();
+    request.release();
+    retry?.release();
+    retry?.release();
+    expect([budget.requests, budget.retries]).toEqual([0, 0]);
+    expect(budget.tryAcquireRetry()).not.toBeNull();
+  });
+});
+
+describe('backoff', () => {
+  test.each([
+    [0, 25],
+    [1, 50],
+    [3, 200],
+    [4, 250],
+    [60, 250],
+  ])('retry %i waits anything below %i ms', (retry, ceilingMs) => {
+    expect(backoffMs(retry, () => 0)).toBe(0);
+    expect(backoffMs(retry, () => 0.5)).toBe(ceilingMs / 2);
+  });
+});
