@@ -1,0 +1,61 @@
+// Every limit of the HTTP/2 codec with its reason. A peer can make us hold or compute no more than these.
+
+/** Decoded header bytes (name + value + 32 each, RFC 9113 §6.5.2) of one message. 60 KiB: Envoy's default; decoded, since a 1-byte index may stand for 4 KiB (CVE-2016-1544 class). */
+export const HEADER_LIST_BYTES_MAX = 60 * 1024;
+/** Fields of one message. 100: Envoy's default, three times what real requests carry. */
+export const HEADER_FIELDS_MAX = 100;
+/** Coded bytes of one header block over HEADERS and CONTINUATION. A block that decodes within the list limit is never larger. */
+export const HEADER_BLOCK_BYTES_MAX = 64 * 1024;
+/** CONTINUATION frames of one block: 16 KiB frames need four; more are a flood (CVE-2024-27316). */
+export const CONTINUATIONS_MAX = 16;
+/** Our HPACK decoder table, the protocol's default (RFC 9113 §6.5.2); the encoder uses at most as much. */
+export const HPACK_TABLE_BYTES = 4096;
+/** Header names whose last value an encoder remembers; real services send fewer than 60. */
+export const ENCODER_NAMES_MAX = 256;
+/** Coded literals shared by all encoders of a thread; at most 64 bytes each, so about 0.5 MiB. */
+export const CODED_LITERALS_MAX = 4096;
+/** Longest string worth remembering in coded form; longer ones are rarely repeated. */
+export const CODED_LITERAL_CHARS_MAX = 64;
+/** Largest frame we accept, the protocol's default and minimum (RFC 9113 §4.2): bounds what a reader assembles. */
+export const FRAME_BYTES_MAX = 16384;
+/** What a peer may send on one stream before we read it. 256 KiB: 1 Gbit/s at 2 ms. */
+export const STREAM_WINDOW_BYTES = 256 * 1024;
+/** What a peer may send on the connection before we read it: four busy streams. */
+export const CONNECTION_WINDOW_BYTES = 1024 * 1024;
+/** Bytes one stream queues before writeData says false: four frames, enough to keep a writer busy for a turn. */
+export const STREAM_QUEUE_BYTES = 64 * 1024;
+/** Streams a peer may have open at once. 100: the RFC's recommended minimum and HAProxy's default. */
+export const CONCURRENT_STREAMS = 100;
+/** Streams we reset and whose late frames are ignored; older ones get STREAM_CLOSED. */
+export const RESET_MEMORY_STREAMS = 256;
+/** Unsent bytes at which a peer that asks but never reads is dropped; full windows stay below. */
+export const UNSENT_BYTES_MAX = 4 * 1024 * 1024;
+
+/** Frames that cost the sender nothing: how many at once, and how many a second for ever. */
+export interface FloodLimit {
+  readonly burst: number;
+  readonly perSecond: number;
+}
+
+/** Named budgets of the flood guard; `onGuard` is told the name. */
+export const FLOOD_LIMITS = {
+  /** Streams the peer resets (CVE-2023-44487) or makes us reset (CVE-2025-8671); nghttp2's figures. */
+  rapidReset: { burst: 1000, perSecond: 33 },
+  /** PING: gRPC probes bandwidth with about one for each round trip (CVE-2019-9512). */
+  ping: { burst: 500, perSecond: 100 },
+  /** SETTINGS: real peers send one or two (CVE-2019-9515). */
+  settings: { burst: 50, perSecond: 2 },
+  /** DATA without bytes and END_STREAM (CVE-2019-9518). */
+  emptyData: { burst: 100, perSecond: 10 },
+  /** PRIORITY: browsers of the old scheme sent a handful for each page (CVE-2019-9513). */
+  priority: { burst: 500, perSecond: 100 },
+  /** WINDOW_UPDATE beyond what our DATA frames earn: Go peers send two for each. */
+  windowUpdate: { burst: 2000, perSecond: 500 },
+  /** Frames of unknown type, and of streams long gone. */
+  ignored: { burst: 1000, perSecond: 100 },
+} as const satisfies Record<string, FloodLimit>;
+
+/** Which budget was exceeded. */
+export type FloodKind = keyof typeof FLOOD_LIMITS;
+/** WINDOW_UPDATE frames each DATA frame we send earns the peer: stream and connection, twice over. */
+export const WINDOW_UPDATES_PER_DATA = 4;
