@@ -1,7 +1,13 @@
 // Delta ADS over a real gRPC connection: who gets what, in how many messages and bytes.
 import { once } from 'node:events';
 import { create } from '@bufbuild/protobuf';
-import { type ClientDuplexStream, credentials, loadPackageDefinition, Server, ServerCredentials } from '@grpc/grpc-js';
+import {
+  type ClientDuplexStream,
+  credentials,
+  makeGenericClientConstructor,
+  Server,
+  ServerCredentials,
+} from '@grpc/grpc-js';
 import { afterEach, expect, test } from 'vitest';
 import { DISCOVERY_DEFINITION, discoveryService } from '../../control-plane/discovery/server.ts';
 import { type EncodedResource, encodeResource, typeUrlOf } from '../../control-plane/index/encoded.ts';
@@ -28,17 +34,10 @@ class Sidecar {
   readonly call: Call;
   private arrived: (() => void)[] = [];
   constructor(port: number, caller: string) {
-    const service = (
-      loadPackageDefinition({ Ads: DISCOVERY_DEFINITION } as never) as never as {
-        Ads: new (...args: unknown[]) => never;
-      }
-    ).Ads;
-    const client = new service(`127.0.0.1:${port}`, credentials.createInsecure(), {
+    const Client = makeGenericClientConstructor(DISCOVERY_DEFINITION, 'ads');
+    const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure(), {
       'grpc.primary_user_agent': caller,
-    }) as {
-      close(): void;
-      deltaAggregatedResources(): Call;
-    };
+    }) as unknown as { close(): void; deltaAggregatedResources(): Call };
     this.call = client.deltaAggregatedResources();
     this.call.on('error', () => {});
     this.call.on('data', (response: DeltaDiscoveryResponse) => {
