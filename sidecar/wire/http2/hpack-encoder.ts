@@ -178,7 +178,7 @@ export class HpackEncoder {
       return;
     }
     this.integer(0, 7, text.length);
-    this.at += out.latin1Write(text, this.at);
+    this.at += out.write(text, this.at, 'latin1');
   }
 
   private reserve(bytes: number): void {

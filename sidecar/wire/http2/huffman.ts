@@ -87,7 +87,7 @@ export function decodeHuffman(bytes: Uint8Array, from: number, to: number): stri
     if ((step & FAILS) !== 0) return null;
     state = step & 0xff;
   }
-  return accepts[state] === 1 ? scratch.latin1Slice(0, at) : null;
+  return accepts[state] === 1 ? scratch.toString('latin1', 0, at) : null;
 }
 
 /** Bytes that `text` (latin1) takes in Huffman code. */

@@ -1,0 +1,125 @@
+// HTTP/2 as a client: one connection that lends stream slots to a pool until the peer says GOAWAY.
+
+import { ProxyError } from '../error.ts';
+import type { HeaderList } from '../headers.ts';
+import type { WireSocket } from '../socket.ts';
+import type { HttpStream, StreamEvents } from '../stream.ts';
+import { CODE, SETTING } from './frames.ts';
+import { contentLength, responseHead } from './message.ts';
+import { countBody, Http2Session, type SessionRole } from './session.ts';
+import type { Http2Stream } from './stream.ts';
+
+const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
+/** Above this a connection is replaced rather than run out of stream ids (RFC 9113 §5.1.1). */
+const STREAM_ID_LAST = 0x7ffffff0;
+
+/** What a pool hears of its connection. */
+export interface Http2ClientEvents {
+  /** The connection is gone, once. */
+  onClose(): void;
+  /** A stream slot may be free, or `usable` has changed. */
+  onRoom(): void;
+}
+
+/** A connection to one upstream. */
+export class Http2ClientConnection implements SessionRole {
+  readonly isServer = false;
+  private readonly session: Http2Session;
+  private readonly listener: Http2ClientEvents;
+  private leaving = false;
+  private nextId = 1;
+
+  constructor(socket: WireSocket, listener: Http2ClientEvents) {
+    this.listener = listener;
+    this.session = new Http2Session(socket, this);
+    const session = this.session;
+    socket.events = {
+      onBytes: (chunk) => session.receive(chunk),
+      onDrain: () => session.onSocketDrain(),
+      onEnd: () => socket.end(),
+      onClose: () => session.onSocketClose(),
+    };
+    socket.write(PREFACE);
+    session.start([SETTING.ENABLE_PUSH, 0]);
+  }
+
+  /** Streams open now. */
+  get activeStreams(): number {
+    return this.session.streams.size;
+  }
+
+  /** Whether new streams may be opened at all, slots aside. */
+  get usable(): boolean {
+    return !this.leaving && !this.session.closed && !this.session.socket.isClosed && this.nextId < STREAM_ID_LAST;
+  }
+
+  /** A stream for one request, or null: no slot is free, or the connection is not usable. */
+  open(events: StreamEvents): HttpStream | null {
+    if (!this.usable || this.session.streams.size >= this.session.peerStreamsMax) return null;
+    const stream = this.session.newStream(this.nextId, events);
+    this.session.addStream(stream);
+    this.nextId += 2;
+    return stream;
+  }
+
+  /** Opens nothing more; the connection ends behind its last stream. */
+  close(): void {
+    if (this.leaving) return;
+    this.leaving = true;
+    this.session.sendGoaway(0, CODE.NO_ERROR);
+    this.endIfIdle();
+  }
+
+  onHeaders(id: number, stream: Http2Stream | undefined, list: HeaderList, end: boolean): void {
+    if (stream === undefined) return;
+    const session = this.session;
+    if (session.listTooLarge) return session.streamError(id, CODE.ENHANCE_YOUR_CALM, 'the response head exceeds 60 KiB or 100 fields');
+    const head = responseHead(list);
+    if (typeof head === 'string') return session.streamError(id, CODE.PROTOCOL_ERROR, head);
+    if (head.status < 200) {
+      if (end) return session.streamError(id, CODE.PROTOCOL_ERROR, 'an informational response ends the stream');
+      stream.events.onHead(head, false);
+      return;
+    }
+    stream.headReceived = true;
+    const length = contentLength(head.headers);
+    const bodiless = stream.isHeadRequest || head.status === 304 || head.status === 204;
+    stream.expectedBytes = bodiless ? 0 : length;
+    if (length === -2 || !countBody(stream, 0, end)) {
+      return session.streamError(id, CODE.PROTOCOL_ERROR, 'content-length is not valid or not met');
+    }
+    if (end) session.endRemote(stream);
+    stream.events.onHead(head, end);
+  }
+
+  onRoom(): void {
+    this.endIfIdle();
+    this.listener.onRoom();
+  }
+
+  onPingAck(): void {
+    // We send no PING.
+  }
+
+  onGoaway(lastStreamId: number): void {
+    this.leaving = true;
+    for (const stream of Array.from(this.session.streams.values())) {
+      if (stream.id <= lastStreamId) continue;
+      this.session.streams.delete(stream.id);
+      stream.fail(new ProxyError('refused', 'upstream', 'the peer is going away and did not process the stream', 'yes'));
+    }
+    this.onRoom();
+  }
+
+  onGuard(): void {
+    // The session ends the connection; an upstream that floods is told apart by its streams' errors.
+  }
+
+  onClose(): void {
+    this.listener.onClose();
+  }
+
+  private endIfIdle(): void {
+    if (this.leaving && this.session.streams.size === 0) this.session.socket.end();
+  }
+}

@@ -1,0 +1,141 @@
+// HTTP/2 as a server: the preface, request streams, refusals, and the drain in two steps that loses no request.
+
+import { ProxyError } from '../error.ts';
+import type { HeaderList } from '../headers.ts';
+import type { WireSocket } from '../socket.ts';
+import { Head, type StreamAcceptor } from '../stream.ts';
+import { CODE, pingFrame, SETTING } from './frames.ts';
+import { CONCURRENT_STREAMS } from './limits.ts';
+import { contentLength, requestHead } from './message.ts';
+import { countBody, Http2Session, type SessionRole } from './session.ts';
+import { type Http2Stream, NO_EVENTS } from './stream.ts';
+
+const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
+const STREAM_ID_MAX = 0x7fffffff;
+
+/** What a listener decides for a connection. */
+export interface Http2ServerOptions {
+  /** The scheme of the connection: `https` behind TLS. A request's own :scheme is kept as sent. */
+  scheme: 'http' | 'https';
+  /** Request streams at once; default 100. More are refused with REFUSED_STREAM, which a caller may retry. */
+  maxConcurrentStreams?: number;
+  /** A flood limit was exceeded; the connection ends with ENHANCE_YOUR_CALM. */
+  onGuard(name: string): void;
+  /** The connection is gone, once. */
+  onClose(): void;
+}
+
+/** A served connection. */
+export class Http2ServerConnection implements SessionRole {
+  readonly isServer = true;
+  private readonly session: Http2Session;
+  private readonly accept: StreamAcceptor;
+  private readonly options: Http2ServerOptions;
+  private readonly streamsMax: number;
+  private prefaceRead = 0;
+  private draining: 'no' | 'announced' | 'final' = 'no';
+
+  constructor(socket: WireSocket, accept: StreamAcceptor, options: Http2ServerOptions) {
+    this.accept = accept;
+    this.options = options;
+    this.streamsMax = options.maxConcurrentStreams ?? CONCURRENT_STREAMS;
+    this.session = new Http2Session(socket, this);
+    const session = this.session;
+    socket.events = {
+      onBytes: (chunk) => this.onBytes(chunk),
+      onDrain: () => session.onSocketDrain(),
+      onEnd: () => socket.end(),
+      onClose: () => session.onSocketClose(),
+    };
+    session.start([SETTING.MAX_CONCURRENT_STREAMS, this.streamsMax, SETTING.ENABLE_CONNECT_PROTOCOL, 1]);
+  }
+
+  /** Request streams open now. */
+  get activeStreams(): number {
+    return this.session.streams.size;
+  }
+
+  /**
+   * Ends the connection without losing a request (RFC 9113 §6.8): GOAWAY for all streams, then, once a PING has
+   * come back, GOAWAY with the last one taken; the connection closes behind the last stream. Whoever drains sets
+   * the time after which the socket is destroyed.
+   */
+  drain(): void {
+    if (this.draining !== 'no') return;
+    this.draining = 'announced';
+    this.session.sendGoaway(STREAM_ID_MAX, CODE.NO_ERROR);
+    this.session.socket.write(pingFrame(false, new Uint8Array(8)));
+  }
+
+  onPingAck(): void {
+    if (this.draining !== 'announced') return;
+    this.draining = 'final';
+    this.session.sendGoaway(this.session.lastStreamId, CODE.NO_ERROR);
+    this.onRoom();
+  }
+
+  onRoom(): void {
+    if (this.draining === 'final' && this.session.streams.size === 0) this.session.socket.end();
+  }
+
+  onGoaway(): void {
+    // A client that leaves finishes its streams and closes; nothing to do here.
+  }
+
+  onGuard(name: string): void {
+    this.options.onGuard(name);
+  }
+
+  onClose(): void {
+    this.options.onClose();
+  }
+
+  onHeaders(id: number, _stream: Http2Stream | undefined, list: HeaderList, end: boolean): void {
+    const session = this.session;
+    if (this.draining === 'final') {
+      session.streamError(id, CODE.REFUSED_STREAM, 'draining');
+      return;
+    }
+    const full = session.streams.size >= this.streamsMax;
+    session.lastStreamId = id;
+    if (full) return session.streamError(id, CODE.REFUSED_STREAM, 'too many streams');
+    const head = session.listTooLarge ? null : requestHead(list);
+    if (typeof head === 'string') return session.streamError(id, CODE.PROTOCOL_ERROR, head);
+    const stream = session.newStream(id, NO_EVENTS);
+    if (head === null) return this.refuseLarge(stream, end);
+    stream.expectedBytes = contentLength(head.headers);
+    stream.headReceived = true;
+    if (stream.expectedBytes === -2 || !countBody(stream, 0, end)) {
+      return session.streamError(id, CODE.PROTOCOL_ERROR, 'content-length is not valid or not met');
+    }
+    session.addStream(stream);
+    stream.events = this.accept(stream);
+    if (stream.dead) return;
+    if (end) session.endRemote(stream);
+    stream.events.onHead(head, end);
+  }
+
+  /** 431 without a request: the list was cut, so there is no head to judge. */
+  private refuseLarge(stream: Http2Stream, end: boolean): void {
+    this.session.addStream(stream);
+    if (end) this.session.endRemote(stream);
+    stream.writeHead(Head.response(431, ['content-length', '0']), true);
+    stream.reset(new ProxyError('headersTooLarge', 'downstream', 'header list exceeds 60 KiB or 100 fields', 'no', null, CODE.NO_ERROR));
+  }
+
+  private onBytes(chunk: Uint8Array): void {
+    let at = 0;
+    while (this.prefaceRead < PREFACE.length && at < chunk.length) {
+      if (chunk[at++] !== PREFACE[this.prefaceRead++]) {
+        this.session.fail(CODE.PROTOCOL_ERROR, 'the connection does not begin with the HTTP/2 preface');
+        return;
+      }
+    }
+    if (at < chunk.length) this.session.receive(at === 0 ? chunk : chunk.subarray(at));
+  }
+}
+
+/** Serves HTTP/2 on an accepted connection; every request stream is given to `accept`. */
+export function serveHttp2(socket: WireSocket, accept: StreamAcceptor, options: Http2ServerOptions): Http2ServerConnection {
+  return new Http2ServerConnection(socket, accept, options);
+}

@@ -1,0 +1,543 @@
+// The connection, shared by both roles: settings, windows, the life of streams, and every rule whose breach ends
+// a stream or the connection (RFC 9113 §5, §6). A role adds who opens streams and what a header block means.
+
+import { performance } from 'node:perf_hooks';
+import { ProxyError } from '../error.ts';
+import type { HeaderList } from '../headers.ts';
+import type { WireSocket } from '../socket.ts';
+import type { Head } from '../stream.ts';
+import { FloodGuard } from './flood.ts';
+import * as frames from './frames.ts';
+import { CODE, FLAG, FRAME, SETTING } from './frames.ts';
+import { HpackDecoder } from './hpack-decoder.ts';
+import { HpackEncoder } from './hpack-encoder.ts';
+import * as limits from './limits.ts';
+import type { FloodKind } from './limits.ts';
+import { trailerFields } from './message.ts';
+import { Http2Stream, type StreamHost } from './stream.ts';
+
+const WINDOW_MAX = 0x7fffffff;
+
+/** What a role does. */
+export interface SessionRole {
+  readonly isServer: boolean;
+  /** A complete header block for a stream: the first one, or a response's. The session has read trailers itself. */
+  onHeaders(id: number, stream: Http2Stream | undefined, list: HeaderList, end: boolean): void;
+  /** The peer's settings changed or a stream closed. */
+  onRoom(): void;
+  onPingAck(): void;
+  onGoaway(lastStreamId: number): void;
+  onGuard(name: string): void;
+  onClose(): void;
+}
+
+/** One connection. */
+export class Http2Session implements StreamHost {
+  readonly streams = new Map<number, Http2Stream>();
+  /** The highest stream the peer opened (server), or we did (client). */
+  lastStreamId = 0;
+  peerStreamsMax = limits.CONCURRENT_STREAMS;
+  closed = false;
+  readonly socket: WireSocket;
+  private readonly role: SessionRole;
+  private readonly encoder = new HpackEncoder();
+  private readonly decoder = new HpackDecoder();
+  private readonly guard = new FloodGuard(() => performance.now());
+  private readonly reader: frames.FrameReader;
+  private readonly waiting = new Set<Http2Stream>();
+  private readonly resets = new Set<number>();
+  private sendWindow = 65535;
+  private receiveWindow = limits.CONNECTION_WINDOW_BYTES;
+  private unreported = 0;
+  private peerWindow = 65535;
+  private peerFrameBytes = limits.FRAME_BYTES_MAX;
+  private settled = false;
+  private socketFull = false;
+  private blockId = 0;
+  private blockFlags = 0;
+  private block: Uint8Array[] = [];
+  private blockBytes = 0;
+
+  constructor(socket: WireSocket, role: SessionRole) {
+    this.socket = socket;
+    this.role = role;
+    this.reader = new frames.FrameReader(
+      (type, flags, id, payload) => this.onFrame(type, flags, id, payload),
+      () => this.fail(CODE.FRAME_SIZE_ERROR, 'a frame exceeds 16,384 bytes'),
+    );
+  }
+
+  /** Announces our settings; `extra` are the role's own. */
+  start(extra: readonly number[]): void {
+    const own = [SETTING.INITIAL_WINDOW_SIZE, limits.STREAM_WINDOW_BYTES, SETTING.MAX_HEADER_LIST_SIZE, limits.HEADER_LIST_BYTES_MAX];
+    this.socket.write(frames.settingsFrame(own.concat(extra)));
+    this.socket.write(frames.wordFrame(FRAME.WINDOW_UPDATE, 0, limits.CONNECTION_WINDOW_BYTES - 65535));
+  }
+
+  /** Bytes of the connection, behind the preface. */
+  receive(chunk: Uint8Array): void {
+    if (this.closed) return;
+    this.reader.push(chunk);
+    if (this.socket.bufferedBytes > limits.UNSENT_BYTES_MAX) this.calm('unsent');
+  }
+
+  /** The socket has room again. */
+  onSocketDrain(): void {
+    this.socketFull = false;
+    this.pumpAll();
+  }
+
+  /** The connection is gone: every open stream fails. */
+  onSocketClose(): void {
+    if (this.closed && this.streams.size === 0) return this.role.onClose();
+    this.closed = true;
+    this.failStreams('the connection closed before the stream ended');
+    this.role.onClose();
+  }
+
+  addStream(stream: Http2Stream): void {
+    this.streams.set(stream.id, stream);
+    this.lastStreamId = stream.id;
+  }
+
+  newStream(id: number, events: Http2Stream['events']): Http2Stream {
+    return new Http2Stream(this, id, events, this.peerWindow);
+  }
+
+  sendHead(stream: Http2Stream, head: Head, end: boolean): void {
+    this.encoder.start();
+    if (head.status > 0) this.encoder.field(':status', String(head.status));
+    else {
+      stream.isHeadRequest = head.method === 'HEAD';
+      this.requestPseudo(head);
+    }
+    this.encoder.fields(head.headers);
+    this.sendBlock(stream, end);
+  }
+
+  pump(stream: Http2Stream): void {
+    while (stream.queue.length > 0) {
+      if (this.closed || !this.sendChunk(stream)) {
+        this.waiting.add(stream);
+        return;
+      }
+    }
+    this.waiting.delete(stream);
+    if (!stream.endQueued || stream.localEnded || stream.dead || this.closed) return;
+    if (stream.trailers === null) {
+      this.socket.write(frames.frame(FRAME.DATA, FLAG.END_STREAM, stream.id, 0));
+      this.endLocal(stream);
+      return;
+    }
+    this.encoder.start();
+    this.encoder.fields(stream.trailers);
+    this.sendBlock(stream, true);
+  }
+
+  sendReset(stream: Http2Stream, code: number): void {
+    if (!this.streams.has(stream.id)) return;
+    this.rememberReset(stream.id);
+    this.socket.write(frames.wordFrame(FRAME.RST_STREAM, stream.id, code));
+    this.forget(stream);
+  }
+
+  consumed(stream: Http2Stream, bytes: number): void {
+    if (this.closed) return;
+    this.credit(bytes);
+    stream.unreported += bytes;
+    if (stream.remoteEnded || stream.dead || stream.unreported < limits.STREAM_WINDOW_BYTES / 2) return;
+    this.socket.write(frames.wordFrame(FRAME.WINDOW_UPDATE, stream.id, stream.unreported));
+    stream.receiveWindow += stream.unreported;
+    stream.unreported = 0;
+  }
+
+  sendGoaway(lastStreamId: number, code: number): void {
+    this.socket.write(frames.goawayFrame(lastStreamId, code));
+  }
+
+  /** A stream error: RST_STREAM, and the stream's owner hears of it. */
+  streamError(id: number, code: number, reason: string): void {
+    this.rememberReset(id);
+    this.socket.write(frames.wordFrame(FRAME.RST_STREAM, id, code));
+    const stream = this.streams.get(id);
+    if (stream !== undefined) {
+      this.forget(stream);
+      const kind = this.role.isServer ? 'malformed' : 'protocolError';
+      stream.fail(new ProxyError(kind, this.side(), reason, 'no', null, code));
+    }
+    // Streams we are made to reset count like resets of the peer: CVE-2025-8671.
+    this.spend('rapidReset');
+  }
+
+  /** A connection error: GOAWAY with the code, then the connection is dropped. */
+  fail(code: number, reason: string): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.sendGoaway(this.role.isServer ? this.lastStreamId : 0, code);
+    this.failStreams(reason);
+    this.socket.flush();
+    // GOAWAY goes out, then the connection is dropped whether or not the peer closes its side.
+    this.socket.socket.destroySoon();
+  }
+
+  /** Why the last block's list is cut: it exceeded the decoded limits. */
+  get listTooLarge(): boolean {
+    return this.decoder.tooLarge;
+  }
+
+  /** Ends the receiving side; closes the stream when both are done. */
+  endRemote(stream: Http2Stream): void {
+    stream.remoteEnded = true;
+    if (stream.localEnded) this.forget(stream);
+  }
+
+  private requestPseudo(head: Head): void {
+    this.encoder.field(':method', head.method);
+    const plainConnect = head.method === 'CONNECT' && head.protocol === '';
+    if (!plainConnect) this.encoder.field(':scheme', head.scheme);
+    this.encoder.field(':authority', head.authority);
+    if (!plainConnect) this.encoder.field(':path', head.path);
+    if (head.protocol !== '') this.encoder.field(':protocol', head.protocol);
+  }
+
+  private sendBlock(stream: Http2Stream, end: boolean): void {
+    this.writeOut(frames.headersFrames(stream.id, this.encoder.finish(), end, this.peerFrameBytes));
+    if (!end) return;
+    stream.endQueued = true;
+    this.endLocal(stream);
+  }
+
+  private writeOut(bytes: Uint8Array): void {
+    if (!this.socket.write(bytes)) this.socketFull = true;
+  }
+
+  /** Sends at most one frame of the queue; false when windows or socket say stop. */
+  private sendChunk(stream: Http2Stream): boolean {
+    const room = Math.min(stream.sendWindow, this.sendWindow);
+    if (room <= 0 || this.socketFull) return false;
+    const chunk = stream.queue[0] as Uint8Array;
+    const size = Math.min(chunk.length, room, this.peerFrameBytes);
+    const whole = size === chunk.length;
+    if (whole) stream.queue.shift();
+    else stream.queue[0] = chunk.subarray(size);
+    const end = whole && stream.queue.length === 0 && stream.endQueued && stream.trailers === null;
+    stream.queuedBytes -= size;
+    stream.sendWindow -= size;
+    this.sendWindow -= size;
+    this.guard.earn('windowUpdate', limits.WINDOW_UPDATES_PER_DATA);
+    this.writeOut(frames.frame(FRAME.DATA, end ? FLAG.END_STREAM : 0, stream.id, size, 0));
+    this.writeOut(whole ? chunk : chunk.subarray(0, size));
+    if (end) this.endLocal(stream);
+    return true;
+  }
+
+  /** A frame for each waiting stream in turn, until none can go on. */
+  private pumpAll(): void {
+    let moved = true;
+    while (moved && !this.socketFull && this.sendWindow > 0) {
+      moved = false;
+      for (const stream of this.waiting) if (stream.queue.length > 0 && this.sendChunk(stream)) moved = true;
+    }
+    for (const stream of Array.from(this.waiting)) {
+      if (stream.queue.length === 0) this.pump(stream);
+      stream.drained();
+    }
+  }
+
+  private endLocal(stream: Http2Stream): void {
+    stream.localEnded = true;
+    if (stream.remoteEnded) this.forget(stream);
+  }
+
+  private forget(stream: Http2Stream): void {
+    this.waiting.delete(stream);
+    if (this.streams.delete(stream.id)) this.role.onRoom();
+  }
+
+  private rememberReset(id: number): void {
+    this.resets.add(id);
+    if (this.resets.size <= limits.RESET_MEMORY_STREAMS) return;
+    for (const oldest of this.resets) {
+      this.resets.delete(oldest);
+      break;
+    }
+  }
+
+  private credit(bytes: number): void {
+    this.unreported += bytes;
+    if (this.unreported < limits.CONNECTION_WINDOW_BYTES / 2) return;
+    this.socket.write(frames.wordFrame(FRAME.WINDOW_UPDATE, 0, this.unreported));
+    this.receiveWindow += this.unreported;
+    this.unreported = 0;
+  }
+
+  private side(): 'downstream' | 'upstream' {
+    return this.role.isServer ? 'downstream' : 'upstream';
+  }
+
+  private failStreams(reason: string): void {
+    const open = Array.from(this.streams.values());
+    this.streams.clear();
+    this.waiting.clear();
+    for (const stream of open) {
+      const retry = !this.role.isServer && !stream.headReceived ? 'reusedOnly' : 'no';
+      stream.fail(new ProxyError('connectionClosed', this.side(), reason, retry));
+    }
+  }
+
+  private calm(name: string): false {
+    if (!this.closed) this.role.onGuard(name);
+    this.fail(CODE.ENHANCE_YOUR_CALM, `the peer exceeded the ${name} limit`);
+    return false;
+  }
+
+  private spend(kind: FloodKind): boolean {
+    return this.guard.take(kind) || this.calm(kind);
+  }
+
+  private protocolError(reason: string): boolean {
+    this.fail(CODE.PROTOCOL_ERROR, reason);
+    return false;
+  }
+
+  private onFrame(type: number, flags: number, id: number, payload: Uint8Array): boolean {
+    if (!this.settled) {
+      if (type !== FRAME.SETTINGS || (flags & FLAG.ACK) !== 0) return this.protocolError('the first frame is not SETTINGS');
+      this.settled = true;
+    }
+    if (this.blockId !== 0 && (type !== FRAME.CONTINUATION || id !== this.blockId)) {
+      return this.protocolError('a frame inside a header block');
+    }
+    this.dispatch(type, flags, id, payload);
+    return !this.closed;
+  }
+
+  private dispatch(type: number, flags: number, id: number, payload: Uint8Array): void {
+    switch (type) {
+      case FRAME.DATA:
+        return this.onData(flags, id, payload);
+      case FRAME.HEADERS:
+        return this.onHeaders(flags, id, payload);
+      case FRAME.CONTINUATION:
+        return this.onContinuation(flags, id, payload);
+      case FRAME.PRIORITY:
+        return this.onPriority(id, payload);
+      case FRAME.RST_STREAM:
+        return this.onReset(id, payload);
+      case FRAME.SETTINGS:
+        return this.onSettings(flags, id, payload);
+      case FRAME.PUSH_PROMISE:
+        return this.fail(CODE.PROTOCOL_ERROR, 'PUSH_PROMISE is not allowed here');
+      case FRAME.PING:
+        return this.onPing(flags, id, payload);
+      case FRAME.GOAWAY:
+        return this.onGoaway(id, payload);
+      case FRAME.WINDOW_UPDATE:
+        return this.onWindowUpdate(id, payload);
+      default:
+        this.spend('ignored');
+    }
+  }
+
+  /** Whether the stream was never opened. */
+  private isIdle(id: number): boolean {
+    return id > this.lastStreamId || id % 2 === 0;
+  }
+
+  private onData(flags: number, id: number, payload: Uint8Array): void {
+    if (id === 0 || this.isIdle(id)) return this.fail(CODE.PROTOCOL_ERROR, 'DATA on an idle stream');
+    const data = frames.withoutPadding(flags, payload);
+    if (data === null) return this.fail(CODE.PROTOCOL_ERROR, 'padding exceeds the frame');
+    this.receiveWindow -= payload.length;
+    if (this.receiveWindow < 0) return this.fail(CODE.FLOW_CONTROL_ERROR, 'DATA exceeds the connection window');
+    const end = (flags & FLAG.END_STREAM) !== 0;
+    if (data.length === 0 && !end && !this.spend('emptyData')) return;
+    const stream = this.streams.get(id);
+    if (stream === undefined || stream.remoteEnded) {
+      this.credit(payload.length);
+      if (!this.resets.has(id)) this.streamError(id, CODE.STREAM_CLOSED, 'DATA on a closed stream');
+      else if (payload.length === 0) this.spend('ignored');
+      return;
+    }
+    stream.receiveWindow -= payload.length;
+    if (stream.receiveWindow < 0) {
+      this.credit(payload.length);
+      return this.streamError(id, CODE.FLOW_CONTROL_ERROR, 'DATA exceeds the stream window');
+    }
+    if (!stream.headReceived || !countBody(stream, data.length, end)) {
+      this.credit(payload.length);
+      return this.streamError(id, CODE.PROTOCOL_ERROR, 'the body differs from content-length or precedes the head');
+    }
+    if (end) this.endRemote(stream);
+    stream.receive(data, end, payload.length);
+  }
+
+  private onHeaders(flags: number, id: number, payload: Uint8Array): void {
+    if (id === 0) return this.fail(CODE.PROTOCOL_ERROR, 'HEADERS on stream 0');
+    let fragment = frames.withoutPadding(flags, payload);
+    if (fragment !== null && (flags & FLAG.PRIORITY) !== 0) {
+      if (fragment.length < 5) fragment = null;
+      else {
+        if ((frames.readUint32(fragment, 0) & 0x7fffffff) === id) return this.fail(CODE.PROTOCOL_ERROR, 'a stream depends on itself');
+        fragment = fragment.subarray(5);
+      }
+    }
+    if (fragment === null) return this.fail(CODE.PROTOCOL_ERROR, 'padding or priority exceeds the frame');
+    if ((flags & FLAG.END_HEADERS) !== 0) return this.onBlock(id, flags, fragment);
+    this.blockId = id;
+    this.blockFlags = flags;
+    this.block = [fragment];
+    this.blockBytes = fragment.length;
+  }
+
+  private onContinuation(flags: number, id: number, payload: Uint8Array): void {
+    if (this.blockId === 0) return this.fail(CODE.PROTOCOL_ERROR, 'CONTINUATION without HEADERS');
+    this.block.push(payload);
+    this.blockBytes += payload.length;
+    if (this.block.length > limits.CONTINUATIONS_MAX + 1 || this.blockBytes > limits.HEADER_BLOCK_BYTES_MAX) {
+      this.calm('continuation');
+      return;
+    }
+    if ((flags & FLAG.END_HEADERS) === 0) return;
+    const whole = Buffer.concat(this.block);
+    this.block = [];
+    this.blockId = 0;
+    this.onBlock(id, this.blockFlags, whole);
+  }
+
+  private onBlock(id: number, flags: number, block: Uint8Array): void {
+    const list = this.decoder.decode(block);
+    if (list === null) return this.fail(CODE.COMPRESSION_ERROR, 'a header block does not decode');
+    const end = (flags & FLAG.END_STREAM) !== 0;
+    const stream = this.streams.get(id);
+    if (stream === undefined && !(this.role.isServer && id % 2 === 1 && id > this.lastStreamId)) {
+      if (this.resets.has(id)) this.spend('ignored');
+      else if (this.isIdle(id)) this.fail(CODE.PROTOCOL_ERROR, 'HEADERS on a stream that cannot be opened');
+      else this.fail(CODE.STREAM_CLOSED, 'HEADERS on a closed stream');
+      return;
+    }
+    if (stream?.remoteEnded) return this.streamError(id, CODE.STREAM_CLOSED, 'HEADERS after the end');
+    if (stream?.headReceived) return this.onTrailers(stream, list, end);
+    this.role.onHeaders(id, stream, list, end);
+  }
+
+  private onTrailers(stream: Http2Stream, list: HeaderList, end: boolean): void {
+    const fields = trailerFields(list);
+    if (typeof fields === 'string') return this.streamError(stream.id, CODE.PROTOCOL_ERROR, fields);
+    if (!end || this.decoder.tooLarge || !countBody(stream, 0, true)) {
+      return this.streamError(stream.id, CODE.PROTOCOL_ERROR, 'trailers do not end the stream, are too large, or the body is short');
+    }
+    this.endRemote(stream);
+    stream.receiveEnd(fields.trailers.length > 0 ? fields.trailers : null);
+  }
+
+  private onPriority(id: number, payload: Uint8Array): void {
+    if (id === 0) return this.fail(CODE.PROTOCOL_ERROR, 'PRIORITY on stream 0');
+    if (payload.length !== 5) return this.fail(CODE.FRAME_SIZE_ERROR, 'PRIORITY is not 5 bytes');
+    if ((frames.readUint32(payload, 0) & 0x7fffffff) === id) return this.streamError(id, CODE.PROTOCOL_ERROR, 'a stream depends on itself');
+    this.spend('priority');
+  }
+
+  private onReset(id: number, payload: Uint8Array): void {
+    if (payload.length !== 4) return this.fail(CODE.FRAME_SIZE_ERROR, 'RST_STREAM is not 4 bytes');
+    if (id === 0 || this.isIdle(id)) return this.fail(CODE.PROTOCOL_ERROR, 'RST_STREAM on an idle stream');
+    if (!this.spend('rapidReset')) return;
+    const stream = this.streams.get(id);
+    if (stream === undefined) return;
+    this.forget(stream);
+    stream.fail(this.resetError(frames.readUint32(payload, 0)));
+  }
+
+  private resetError(code: number): ProxyError {
+    const reason = `the peer reset the stream with HTTP/2 error code ${code}`;
+    if (!this.role.isServer && code === CODE.REFUSED_STREAM) return new ProxyError('refused', 'upstream', reason, 'yes', null, code);
+    const cancelled = this.role.isServer && (code === CODE.CANCEL || code === CODE.NO_ERROR);
+    return new ProxyError(cancelled ? 'cancelled' : 'streamReset', this.side(), reason, 'no', null, code);
+  }
+
+  private onSettings(flags: number, id: number, payload: Uint8Array): void {
+    if (id !== 0) return this.fail(CODE.PROTOCOL_ERROR, 'SETTINGS on a stream');
+    const ack = (flags & FLAG.ACK) !== 0;
+    if (ack ? payload.length !== 0 : payload.length % 6 !== 0) return this.fail(CODE.FRAME_SIZE_ERROR, 'SETTINGS has a wrong length');
+    if (!this.spend('settings') || ack) return;
+    for (let at = 0; at < payload.length && !this.closed; at += 6) {
+      this.onSetting(((payload[at] as number) << 8) | (payload[at + 1] as number), frames.readUint32(payload, at + 2));
+    }
+    if (this.closed) return;
+    this.socket.write(frames.settingsAckFrame());
+    this.pumpAll();
+    this.role.onRoom();
+  }
+
+  private onSetting(setting: number, value: number): void {
+    switch (setting) {
+      case SETTING.HEADER_TABLE_SIZE:
+        return this.encoder.setTableSize(value);
+      case SETTING.ENABLE_PUSH:
+        if (value > 1) this.fail(CODE.PROTOCOL_ERROR, 'ENABLE_PUSH is neither 0 nor 1');
+        return;
+      case SETTING.MAX_CONCURRENT_STREAMS:
+        this.peerStreamsMax = value;
+        return;
+      case SETTING.INITIAL_WINDOW_SIZE:
+        return this.onInitialWindow(value);
+      case SETTING.MAX_FRAME_SIZE:
+        if (value < 16384 || value > 0xffffff) return this.fail(CODE.PROTOCOL_ERROR, 'MAX_FRAME_SIZE is out of range');
+        this.peerFrameBytes = Math.min(value, limits.STREAM_QUEUE_BYTES);
+        return;
+      default:
+    }
+  }
+
+  private onInitialWindow(value: number): void {
+    if (value > WINDOW_MAX) return this.fail(CODE.FLOW_CONTROL_ERROR, 'INITIAL_WINDOW_SIZE is out of range');
+    const change = value - this.peerWindow;
+    this.peerWindow = value;
+    for (const stream of this.streams.values()) {
+      stream.sendWindow += change;
+      if (stream.sendWindow > WINDOW_MAX) return this.fail(CODE.FLOW_CONTROL_ERROR, 'a stream window overflows');
+    }
+  }
+
+  private onPing(flags: number, id: number, payload: Uint8Array): void {
+    if (id !== 0) return this.fail(CODE.PROTOCOL_ERROR, 'PING on a stream');
+    if (payload.length !== 8) return this.fail(CODE.FRAME_SIZE_ERROR, 'PING is not 8 bytes');
+    if (!this.spend('ping')) return;
+    if ((flags & FLAG.ACK) !== 0) return this.role.onPingAck();
+    this.socket.write(frames.pingFrame(true, payload));
+  }
+
+  private onGoaway(id: number, payload: Uint8Array): void {
+    if (id !== 0) return this.fail(CODE.PROTOCOL_ERROR, 'GOAWAY on a stream');
+    if (payload.length < 8) return this.fail(CODE.FRAME_SIZE_ERROR, 'GOAWAY is shorter than 8 bytes');
+    if (this.spend('settings')) this.role.onGoaway(frames.readUint32(payload, 0) & WINDOW_MAX);
+  }
+
+  private onWindowUpdate(id: number, payload: Uint8Array): void {
+    if (payload.length !== 4) return this.fail(CODE.FRAME_SIZE_ERROR, 'WINDOW_UPDATE is not 4 bytes');
+    if (id !== 0 && this.isIdle(id)) return this.fail(CODE.PROTOCOL_ERROR, 'WINDOW_UPDATE on an idle stream');
+    if (!this.spend('windowUpdate')) return;
+    const bytes = frames.readUint32(payload, 0) & WINDOW_MAX;
+    if (id === 0) {
+      if (bytes === 0) return this.fail(CODE.PROTOCOL_ERROR, 'WINDOW_UPDATE of 0');
+      this.sendWindow += bytes;
+      if (this.sendWindow > WINDOW_MAX) return this.fail(CODE.FLOW_CONTROL_ERROR, 'the connection window overflows');
+      return this.pumpAll();
+    }
+    const stream = this.streams.get(id);
+    if (stream === undefined) return;
+    if (bytes === 0) return this.streamError(id, CODE.PROTOCOL_ERROR, 'WINDOW_UPDATE of 0');
+    stream.sendWindow += bytes;
+    if (stream.sendWindow > WINDOW_MAX) return this.streamError(id, CODE.FLOW_CONTROL_ERROR, 'the stream window overflows');
+    if (stream.queue.length > 0) this.pump(stream);
+    stream.drained();
+  }
+}
+
+/** Counts body bytes against content-length (RFC 9113 §8.1.1); false when they cannot agree. */
+export function countBody(stream: Http2Stream, bytes: number, end: boolean): boolean {
+  if (stream.expectedBytes < 0) return true;
+  stream.expectedBytes -= bytes;
+  return stream.expectedBytes >= 0 && (!end || stream.expectedBytes === 0);
+}
+

@@ -1,0 +1,187 @@
+// One HTTP/2 stream in either role: what waits to be sent, what waits to be delivered, and its two windows. It
+// decides nothing about the connection; session.ts does.
+
+import type { ErrorKind, ProxyError } from '../error.ts';
+import type { HeaderList } from '../headers.ts';
+import type { Head, HttpStream, StreamEvents } from '../stream.ts';
+import { CODE } from './frames.ts';
+import { STREAM_QUEUE_BYTES, STREAM_WINDOW_BYTES } from './limits.ts';
+
+/** What a stream needs of its connection. */
+export interface StreamHost {
+  sendHead(stream: Http2Stream, head: Head, end: boolean): void;
+  /** Sends what windows and socket allow of the stream's queue. */
+  pump(stream: Http2Stream): void;
+  sendReset(stream: Http2Stream, code: number): void;
+  /** `bytes` of DATA were read or dropped: the peer may send as many again. */
+  consumed(stream: Http2Stream, bytes: number): void;
+}
+
+/** Receives nothing: the events of a stream nobody has taken yet, or any longer. */
+export const NO_EVENTS: StreamEvents = { onHead() {}, onData() {}, onEnd() {}, onDrain() {}, onReset() {} };
+
+/** A stream; public fields are the session's bookkeeping. */
+export class Http2Stream implements HttpStream {
+  events: StreamEvents;
+  readonly id: number;
+  /** Its response has no body whatever content-length says. */
+  isHeadRequest = false;
+  /** Bytes we may send; negative after the peer shrank its initial window (RFC 9113 §6.9.2). */
+  sendWindow: number;
+  /** Bytes the peer may send. */
+  receiveWindow = STREAM_WINDOW_BYTES;
+  unreported = 0;
+  /** Body bytes still to come by content-length; -1 unknown. */
+  expectedBytes = -1;
+  headReceived = false;
+  remoteEnded = false;
+  /** END_STREAM was sent. */
+  localEnded = false;
+  /** Nothing more is sent or delivered. */
+  dead = false;
+  queue: Uint8Array[] = [];
+  queuedBytes = 0;
+  endQueued = false;
+  trailers: HeaderList | null = null;
+  wantsDrain = false;
+  private readonly host: StreamHost;
+  private inbox: Uint8Array[] = [];
+  private inboxEnd = false;
+  private inboxTrailers: HeaderList | null = null;
+  private inboxReset: ProxyError | null = null;
+  private paused = false;
+  private waking = false;
+
+  constructor(host: StreamHost, id: number, events: StreamEvents, sendWindow: number) {
+    this.host = host;
+    this.id = id;
+    this.events = events;
+    this.sendWindow = sendWindow;
+  }
+
+  writeHead(head: Head, end: boolean): void {
+    if (!this.dead && !this.endQueued) this.host.sendHead(this, head, end);
+  }
+
+  writeData(chunk: Uint8Array, end: boolean): boolean {
+    if (this.dead || this.endQueued) return true;
+    if (chunk.length > 0) this.queue.push(chunk);
+    this.queuedBytes += chunk.length;
+    this.endQueued = end;
+    this.host.pump(this);
+    this.wantsDrain = this.queuedBytes > STREAM_QUEUE_BYTES;
+    return !this.wantsDrain;
+  }
+
+  writeEnd(trailers: HeaderList | null): void {
+    if (this.dead || this.endQueued) return;
+    this.endQueued = true;
+    this.trailers = trailers !== null && trailers.length > 0 ? trailers : null;
+    this.host.pump(this);
+  }
+
+  reset(error: ProxyError): void {
+    if (this.dead) return;
+    const open = !this.localEnded || !this.remoteEnded;
+    this.die();
+    if (open) this.host.sendReset(this, error.code >= 0 ? error.code : codeOf(error.kind));
+  }
+
+  pause(): void {
+    this.paused = true;
+  }
+
+  resume(): void {
+    this.paused = false;
+    if (this.waking || this.dead || (this.inbox.length === 0 && !this.inboxEnd)) return;
+    // What waited is delivered after this call: no event comes inside a call to the same stream.
+    this.waking = true;
+    queueMicrotask(() => {
+      this.waking = false;
+      this.deliver();
+    });
+  }
+
+  /** DATA arrived; `end` with it. `bytes` counts padding, too. */
+  receive(chunk: Uint8Array, end: boolean, bytes: number): void {
+    if (bytes > chunk.length) this.host.consumed(this, bytes - chunk.length);
+    if (chunk.length === 0 && !end) return;
+    if (this.paused || this.waking || this.inbox.length > 0) {
+      if (chunk.length > 0) this.inbox.push(chunk);
+      this.inboxEnd = end;
+      return;
+    }
+    this.events.onData(chunk, end);
+    this.host.consumed(this, chunk.length);
+  }
+
+  /** The end arrived as trailers. */
+  receiveEnd(trailers: HeaderList | null): void {
+    if (this.paused || this.waking || this.inbox.length > 0) {
+      this.inboxEnd = true;
+      this.inboxTrailers = trailers;
+    } else this.events.onEnd(trailers);
+  }
+
+  /** The stream failed: told at once, or behind what is complete and still waits to be read (RFC 9113 §8.1). */
+  fail(error: ProxyError): void {
+    if (this.dead) return;
+    if (this.remoteEnded && this.inboxEnd) {
+      this.inboxReset = error;
+      this.dropQueue();
+      return;
+    }
+    this.die();
+    this.events.onReset(error);
+  }
+
+  /** Room in the queue again. */
+  drained(): void {
+    if (!this.wantsDrain || this.queuedBytes > STREAM_QUEUE_BYTES || this.dead) return;
+    this.wantsDrain = false;
+    this.events.onDrain();
+  }
+
+  private deliver(): void {
+    while (!this.paused && !this.dead && this.inbox.length > 0) {
+      const chunk = this.inbox.shift() as Uint8Array;
+      const end = this.inboxEnd && this.inbox.length === 0 && this.inboxTrailers === null;
+      if (end) this.inboxEnd = false;
+      this.events.onData(chunk, end);
+      this.host.consumed(this, chunk.length);
+    }
+    if (this.paused || this.dead) return;
+    if (this.inboxEnd) {
+      this.inboxEnd = false;
+      this.events.onEnd(this.inboxTrailers);
+    }
+    if (this.inboxReset === null || this.dead) return;
+    this.die();
+    this.events.onReset(this.inboxReset);
+  }
+
+  private dropQueue(): void {
+    this.queue = [];
+    this.queuedBytes = 0;
+    this.endQueued = true;
+  }
+
+  private die(): void {
+    this.dead = true;
+    this.dropQueue();
+    let bytes = 0;
+    for (const chunk of this.inbox) bytes += chunk.length;
+    this.inbox = [];
+    if (bytes > 0) this.host.consumed(this, bytes);
+  }
+}
+
+/** RFC 9113 §7 code for our own reasons to abandon a stream. */
+function codeOf(kind: ErrorKind): number {
+  if (kind === 'cancelled' || kind === 'requestTimeout' || kind === 'perTryTimeout' || kind === 'idleTimeout') {
+    return CODE.CANCEL;
+  }
+  if (kind === 'malformed' || kind === 'protocolError') return CODE.PROTOCOL_ERROR;
+  if (kind === 'refused' || kind === 'unavailable') return CODE.REFUSED_STREAM;
+  return CODE.INTERNAL_ERROR;
+}
