@@ -41,7 +41,7 @@ export interface DeltaOutcome {
 }
 
 /** The name that subscribes to everything of a type, present and future. */
-export const WILDCARD = '*';
+const WILDCARD = '*';
 
 /** Most names one stream may hold per type: bounds the memory of a client that keeps asking for names that do not exist. */
 export const SUBSCRIBED_NAMES_MAX = 10_000;

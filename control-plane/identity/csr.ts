@@ -24,6 +24,7 @@ const HASHES: readonly string[] = ['SHA-256', 'SHA-384', 'SHA-512'];
  */
 export async function checkCsr(der: Uint8Array): Promise<CsrResult> {
   if (der.length > CSR_BYTES_MAX) return fail(`has ${der.length} bytes; at most ${CSR_BYTES_MAX} are allowed`);
+  if (!isOneSequence(der)) return fail('is not a PKCS #10 request in DER');
   let request: Pkcs10CertificateRequest;
   let key: KeyObject;
   try {
@@ -42,6 +43,15 @@ export async function checkCsr(der: Uint8Array): Promise<CsrResult> {
     return fail('has a signature that cannot be verified');
   }
   return { ok: true, publicKey: request.publicKey };
+}
+
+/** Whether the bytes are exactly one DER SEQUENCE; the library would ignore what follows it (X.690 §8.1.3). */
+function isOneSequence(der: Uint8Array): boolean {
+  if (der[0] !== 0x30) return false;
+  const [, first = 0, second = 0, third = 0] = der;
+  if (first < 0x80) return der.length === 2 + first;
+  if (first === 0x81) return der.length === 3 + second;
+  return first === 0x82 && der.length === 4 + second * 256 + third;
 }
 
 function checkKey(key: KeyObject): string | null {
