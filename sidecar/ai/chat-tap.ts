@@ -2,9 +2,10 @@
 // the response passes through as it came. A stream ends in [DONE] or in an error that the client sees; the SDKs do
 // not notice a missing [DONE], so only we can tell them (reference: OpenAI streaming, chat.completion.chunk).
 
+import { isObject } from '../transcode/is-object.ts';
 import { insertMember, membersOf, splice, type Edit } from './splice.ts';
 import { SseReader } from './sse.ts';
-import { isObject, parseUsage, type Usage } from './usage.ts';
+import { parseUsage, type Usage } from './usage.ts';
 
 /** Response bytes kept to read the usage of an answer that is not streamed; a larger one passes unmetered. */
 const METERED_BODY_BYTES_MAX = 10 * 1024 * 1024;

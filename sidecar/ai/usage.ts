@@ -1,6 +1,8 @@
 // Tokens and money of one model call. Prices are decimal fractions and bills are sums of millions of calls, so money
 // is counted in integers.
 
+import { isObject } from '../transcode/is-object.ts';
+
 /** Tokens as the provider counted them. */
 export interface Usage {
   /** All of the prompt, cached tokens included. */
@@ -58,11 +60,6 @@ export function parseUsage(value: unknown): Usage | null {
     cacheWriteTokens: count(prompt['cache_write_tokens']),
     reasoningTokens: count(completion['reasoning_tokens']),
   };
-}
-
-/** Whether a parsed JSON value is an object, neither null nor an array. */
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function picoDollars(text: string): bigint {
