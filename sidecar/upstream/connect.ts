@@ -1,0 +1,148 @@
+// From an endpoint's address to a connection that carries streams: TCP or TLS, then the codec that the Service
+// declares. The one place that knows both pools and codecs.
+
+import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls';
+import { ProxyError } from '../wire/error.ts';
+import { Http1ClientConnection } from '../wire/http1/client.ts';
+import { Http2ClientConnection } from '../wire/http2/client.ts';
+import { WireSocket } from '../wire/socket.ts';
+import type { Connect, ConnectionObserver } from './pool.ts';
+
+/** TLS towards one endpoint. The peer is always verified: by the context's roots, and by `verify` where a mesh identity is due. */
+export interface EndpointTls {
+  context: SecureContext;
+  /** SNI; between sidecars `port.service.namespace`. */
+  serverName: string;
+  alpn: 'h2' | 'http/1.1';
+  /** Says what is wrong with the peer's certificate (DER), or null. Null: the name must match `serverName`, as on the web. */
+  verify: ((certificate: Buffer) => string | null) | null;
+}
+
+export interface EndpointAddress {
+  /** IPv4 or IPv6. */
+  host: string;
+  port: number;
+  protocol: 'http1' | 'http2';
+  tls: EndpointTls | null;
+  /** To an established connection, TLS included; 1 s by default (Linkerd). */
+  connectTimeoutMs: number;
+}
+
+/** How a pool dials `address`. */
+export function connectorTo(address: EndpointAddress): Connect {
+  return (observer) => dial(address, observer);
+}
+
+function dial(address: EndpointAddress, observer: ConnectionObserver): () => void {
+  const socket = open(address);
+  let settled = false;
+  const fail = (error: ProxyError): void => {
+    if (settled) return;
+    settled = true;
+    clearTimeout(timer);
+    socket.destroy();
+    observer.onGone(error);
+  };
+  // Dialling is rare beside requests, so a plain timer is fine here.
+  const timer = setTimeout(() => {
+    const detail = `connection to ${address.host}:${address.port} timed out after ${address.connectTimeoutMs} ms; is a network policy blocking the port?`;
+    fail(new ProxyError('connectTimeout', 'upstream', detail, 'yes'));
+  }, address.connectTimeoutMs);
+  const onError = (error: Error): void => {
+    const kind = address.tls === null ? 'connectFailed' : 'tlsFailed';
+    fail(
+      new ProxyError(
+        kind,
+        'upstream',
+        `connection to ${address.host}:${address.port} failed: ${error.message}`,
+        'yes',
+        error,
+      ),
+    );
+  };
+  socket.on('error', onError);
+  socket.once(address.tls === null ? 'connect' : 'secureConnect', () => {
+    if (settled) return;
+    const wrong = verifyPeer(address, socket);
+    if (wrong !== null) {
+      fail(new ProxyError('tlsFailed', 'upstream', `${address.host}:${address.port} ${wrong}`, 'yes'));
+      return;
+    }
+    settled = true;
+    clearTimeout(timer);
+    socket.removeListener('error', onError);
+    attach(address, socket, observer);
+  });
+  return () => {
+    settled = true;
+    clearTimeout(timer);
+    socket.destroy();
+  };
+}
+
+function open(address: EndpointAddress): Socket {
+  const where = { host: address.host, port: address.port, allowHalfOpen: true };
+  if (address.tls === null) return connectTcp(where);
+  const { context, serverName, alpn, verify } = address.tls;
+  return connectTls({
+    ...where,
+    secureContext: context,
+    servername: serverName,
+    ALPNProtocols: [alpn],
+    // A mesh peer proves a SPIFFE id, not a DNS name: `verify` replaces the name check, never the chain check.
+    ...(verify === null ? {} : { checkServerIdentity: () => undefined }),
+  });
+}
+
+function verifyPeer(address: EndpointAddress, socket: Socket): string | null {
+  if (address.tls === null) return null;
+  const secure = socket as TLSSocket;
+  // A web server without ALPN speaks HTTP/1.1 (RFC 7301 §3.2); HTTP/2 must have been agreed (RFC 9113 §3.2).
+  const agreed = secure.alpnProtocol === address.tls.alpn || (!secure.alpnProtocol && address.tls.alpn === 'http/1.1');
+  if (!agreed) return `did not agree to ALPN ${address.tls.alpn}; does it speak that protocol?`;
+  if (address.tls.verify === null) return null;
+  return address.tls.verify(secure.getPeerX509Certificate()?.raw ?? Buffer.alloc(0));
+}
+
+function attach(address: EndpointAddress, socket: Socket, observer: ConnectionObserver): void {
+  const wire = new WireSocket(socket);
+  if (address.protocol === 'http2') {
+    const connection = new Http2ClientConnection(wire, {
+      onClose: () => observer.onGone(null),
+      onRoom: () => observer.onRoom(),
+    });
+    observer.onReady({
+      get hasRoom() {
+        return connection.usable;
+      },
+      get activeStreams() {
+        return connection.activeStreams;
+      },
+      open: (events) => connection.open(events),
+      close: () => connection.close(),
+    });
+    return;
+  }
+  let closing = false;
+  const connection = new Http1ClientConnection(wire, {
+    onClose: () => observer.onGone(null),
+    onIdle: () => {
+      if (closing) wire.end();
+      else observer.onRoom();
+    },
+  });
+  observer.onReady({
+    get hasRoom() {
+      return !closing && connection.idle;
+    },
+    get activeStreams() {
+      return connection.idle ? 0 : 1;
+    },
+    open: (events) => (connection.idle ? connection.open(events) : null),
+    close: () => {
+      closing = true;
+      if (connection.idle) wire.end();
+    },
+  });
+}
