@@ -1,10 +1,10 @@
 // Writes one message's body in the framing its head promised, and notices when what is written breaks the promise.
 
-import { headerValue } from '../headers.ts';
 import type { HeaderList } from '../headers.ts';
+import { headerValue } from '../headers.ts';
 import type { WireSocket } from '../socket.ts';
-import { lastChunk } from './serialize.ts';
 import type { Framing } from './serialize.ts';
+import { lastChunk } from './serialize.ts';
 
 /** The declared length of a message about to be written, or -1. */
 export function declaredLength(headers: HeaderList): number {

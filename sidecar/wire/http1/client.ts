@@ -2,16 +2,15 @@
 
 import { randomBytes } from 'node:crypto';
 import { ProxyError } from '../error.ts';
-import { headerValue, removeHeader } from '../headers.ts';
 import type { HeaderList } from '../headers.ts';
+import { headerValue, removeHeader } from '../headers.ts';
 import type { SocketEvents, WireSocket } from '../socket.ts';
-import { Head } from '../stream.ts';
-import type { HttpStream, StreamEvents } from '../stream.ts';
+import type { Head, HttpStream, StreamEvents } from '../stream.ts';
 import { BodyWriter, declaredLength } from './body.ts';
-import { Http1Parser } from './parse.ts';
 import type { ParserSink } from './parse.ts';
-import { rejectionError } from './reject.ts';
+import { Http1Parser } from './parse.ts';
 import type { Rejection } from './reject.ts';
+import { rejectionError } from './reject.ts';
 import { requestHead } from './serialize.ts';
 
 const CLOSED_BEFORE_SENT = new ProxyError(
@@ -76,12 +75,12 @@ export class Http1ClientConnection implements SocketEvents, ParserSink {
 
   onEnd(): void {
     const stream = this.stream;
-    if (stream !== null && this.parser.isRaw) {
-      stream.finIsPending = true;
-      this.takeFin(stream);
+    if (stream === null) {
+      this.socket.destroy();
       return;
     }
-    this.socket.destroy();
+    stream.finIsPending = true;
+    this.takeFin(stream);
   }
 
   onClose(error: Error | null): void {
@@ -144,6 +143,10 @@ export class Http1ClientConnection implements SocketEvents, ParserSink {
   private takeFin(stream: ClientStream): void {
     if (!stream.finIsPending || this.stream !== stream || this.parser.buffered > 0) return;
     stream.finIsPending = false;
+    if (!this.parser.isRaw) {
+      this.socket.destroy();
+      return;
+    }
     stream.events.onEnd(null);
     this.responseEnded(stream);
   }
@@ -166,7 +169,7 @@ export class Http1ClientConnection implements SocketEvents, ParserSink {
       return;
     }
     this.isOver = true;
-    if (stream.isTunnel) this.socket.resume();
+    if (stream.isTunnel) this.socket.end();
     else this.socket.destroy();
   }
 

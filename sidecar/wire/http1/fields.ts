@@ -1,12 +1,12 @@
 // One pass over the bytes of a field section. What carries framing, or belongs to one hop, ends up in a FieldFacts; the rest
 // in a header list that may be forwarded as it is.
 
-import { removeHeader } from '../headers.ts';
 import type { HeaderList } from '../headers.ts';
+import { removeHeader } from '../headers.ts';
 import { FIELDS_MAX, LENGTH_DIGITS_MAX } from './limits.ts';
 import * as names from './names.ts';
-import { REJECT } from './reject.ts';
 import type { Rejection } from './reject.ts';
+import { REJECT } from './reject.ts';
 
 /** What a field section says about its connection and its body. Reused from message to message. */
 export interface FieldFacts {

@@ -1,16 +1,16 @@
 // The incremental HTTP/1.1 parser of both roles: strict (RFC 9110, RFC 9112), one pass over a head's bytes, one
 // latin1 string per head, body bytes by reference. It stops where it is told (pause, end of a message) and never throws.
 
-import { Head } from '../stream.ts';
 import type { HeaderList } from '../headers.ts';
-import { newFacts, parseFields } from './fields.ts';
+import { Head } from '../stream.ts';
 import type { FieldFacts } from './fields.ts';
+import { newFacts, parseFields } from './fields.ts';
 import * as limits from './limits.ts';
 import { TOKEN } from './names.ts';
-import { REJECT } from './reject.ts';
 import type { Rejection } from './reject.ts';
-import { parseTarget } from './target.ts';
+import { REJECT } from './reject.ts';
 import type { Target } from './target.ts';
+import { parseTarget } from './target.ts';
 
 /** What a parser says, in the order of StreamEvents; `end` is known with the head or with the last byte of a Content-Length. */
 export interface ParserSink {
@@ -239,7 +239,7 @@ export class Http1Parser {
     const headers: HeaderList = [];
     const { section, sectionFrom: from, sectionTo: to, facts } = this;
     this.section = EMPTY;
-    const refused = parseFields(section, from, to, section.latin1Slice(from, to), from, headers, facts);
+    const refused = parseFields(section, from, to, section.toString('latin1', from, to), from, headers, facts);
     if (refused !== null) return refused;
     if (facts.contentLength !== -1 || facts.chunked || facts.host !== null) return REJECT.trailerField;
     this.state = DONE;
@@ -303,15 +303,17 @@ export class Http1Parser {
   private head(): Rejection | null {
     if (this.heldBytes === 0) {
       const first = this.chunk[this.at] as number;
-      if (this.isRequest && (first === 0x0d || first === 0x0a || this.emptyLineBytes % 2 === 1)) return this.emptyLine(first);
+      if (this.isRequest && (first === 0x0d || first === 0x0a || this.emptyLineBytes % 2 === 1))
+        return this.emptyLine(first);
       // Bytes of another protocol are refused at once, not when their "head" ends.
-      if (this.isRequest ? TOKEN[first] === 0 : first !== 0x48) return this.isRequest ? REJECT.method : REJECT.statusLine;
+      if (this.isRequest ? TOKEN[first] === 0 : first !== 0x48)
+        return this.isRequest ? REJECT.method : REJECT.statusLine;
     }
     const rejection = this.collect();
     if (rejection !== null || this.section.length === 0) return rejection;
     const section = this.section;
     this.section = EMPTY;
-    const text = section.latin1Slice(this.sectionFrom, this.sectionTo);
+    const text = section.toString('latin1', this.sectionFrom, this.sectionTo);
     return this.isRequest ? this.requestHead(section, text) : this.responseHead(section, text);
   }
 

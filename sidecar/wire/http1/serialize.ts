@@ -32,7 +32,13 @@ export function requestHead(head: Head, method: string, framing: Framing, upgrad
 }
 
 /** A response head. `emptyLength`: says `content-length: 0`, for a body that is known to be empty. */
-export function responseHead(head: Head, framing: Framing, emptyLength: boolean, close: boolean, upgrade: string): string {
+export function responseHead(
+  head: Head,
+  framing: Framing,
+  emptyLength: boolean,
+  close: boolean,
+  upgrade: string,
+): string {
   const withLength = head.status >= 200 && head.status !== 204 && framing !== 'tunnel';
   let text = (statusLines[head.status] as string) + fields(head.headers, withLength);
   if (framing === 'chunked') text += 'transfer-encoding: chunked\r\n';

@@ -2,17 +2,17 @@
 
 import { createHash } from 'node:crypto';
 import { ProxyError } from '../error.ts';
-import { headerValue } from '../headers.ts';
 import type { HeaderList } from '../headers.ts';
+import { headerValue } from '../headers.ts';
 import type { SocketEvents, WireSocket } from '../socket.ts';
-import { Head } from '../stream.ts';
 import type { HttpStream, StreamAcceptor, StreamEvents } from '../stream.ts';
+import { Head } from '../stream.ts';
 import { BodyWriter, declaredLength } from './body.ts';
 import * as limits from './limits.ts';
-import { Http1Parser } from './parse.ts';
 import type { ParserSink } from './parse.ts';
-import { rejectionError } from './reject.ts';
+import { Http1Parser } from './parse.ts';
 import type { Rejection } from './reject.ts';
+import { rejectionError } from './reject.ts';
 import { responseHead } from './serialize.ts';
 
 /** What the listener says and hears of a connection. */
@@ -26,7 +26,11 @@ export interface Http1ServerOptions {
 }
 
 /** Serves a connection. `accept` is called for each request before its head. The socket's server needs `allowHalfOpen`. */
-export function serveHttp1(socket: WireSocket, accept: StreamAcceptor, options: Http1ServerOptions): Http1ServerConnection {
+export function serveHttp1(
+  socket: WireSocket,
+  accept: StreamAcceptor,
+  options: Http1ServerOptions,
+): Http1ServerConnection {
   return new Http1ServerConnection(socket, accept, options);
 }
 
@@ -161,7 +165,7 @@ export class Http1ServerConnection implements SocketEvents, ParserSink {
     this.parser.paused = false;
     this.unfill();
     this.socket.resume();
-    if (stream.mustClose || !stream.requestDone) {
+    if (stream.mustClose || !stream.requestDone || this.isDraining) {
       this.linger();
       return;
     }
@@ -211,6 +215,7 @@ export class Http1ServerConnection implements SocketEvents, ParserSink {
   private linger(): void {
     if (this.isRefusing) return;
     this.isRefusing = true;
+    this.socket.resume();
     this.socket.end();
     this.lingerTimer = setTimeout(() => this.socket.destroy(), limits.LINGER_MS);
     this.lingerTimer.unref();
@@ -327,7 +332,8 @@ class ServerStream implements HttpStream {
     if (this.protocol !== '') this.requestDone = true;
     this.mustClose = this.connection.isLast || !this.requestDone || this.body.framing === 'close';
     // A request whose body is still coming may yet end before its response does: only then is the connection kept.
-    if (!this.requestDone && !end && this.method !== 'CONNECT') this.mustClose = this.connection.isLast || !this.parser.isHttp11;
+    if (!this.requestDone && !end && this.method !== 'CONNECT')
+      this.mustClose = this.connection.isLast || !this.parser.isHttp11;
     this.socket.write(responseHead(head, this.body.framing, end && !hasNoBody && length < 0, this.mustClose, ''));
   }
 

@@ -1,7 +1,7 @@
 // The four forms of a request target (RFC 9112 §3.2) and the host they must agree with.
 
-import { REJECT } from './reject.ts';
 import type { Rejection } from './reject.ts';
+import { REJECT } from './reject.ts';
 
 /** What a request target and Host say together. */
 export interface Target {
