@@ -102,7 +102,7 @@ export class DeltaSubscription {
       this.#acked = kind === 'ack';
     }
     if (first) this.#start(request);
-    this.#unsubscribe(request.unsubscribe);
+    this.#unsubscribe(request.unsubscribe, request.subscribe.includes(WILDCARD));
     this.#subscribe(request.subscribe, first);
     if (first) for (const name of this.#sent.keys()) if (!this.covers(name)) this.#sent.delete(name);
     if (Math.max(this.#names.size, this.#forced.size) > SUBSCRIBED_NAMES_MAX) {
@@ -151,9 +151,11 @@ export class DeltaSubscription {
     }
   }
 
-  #unsubscribe(names: readonly string[]): void {
+  #unsubscribe(names: readonly string[], asksForAll: boolean): void {
     for (const name of names) {
       if (name === WILDCARD) {
+        // Left and entered in one request: the client drops nothing, so forgetting here would hide later removals.
+        if (asksForAll) continue;
         this.#wildcard = false;
         for (const held of [...this.#sent.keys(), ...this.#forced]) if (!this.#names.has(held)) this.#forget(held);
         continue;
@@ -161,7 +163,7 @@ export class DeltaSubscription {
       const held = this.#names.delete(name) || this.#sent.has(name);
       if (!held) continue;
       // The client dropped it, yet the wildcard still wants it: say what it is now, existing or not.
-      if (this.#wildcard) this.#forced.add(name);
+      if (this.#wildcard || asksForAll) this.#forced.add(name);
       else this.#forget(name);
     }
   }

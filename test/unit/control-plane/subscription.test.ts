@@ -68,6 +68,22 @@ const ROWS: readonly (readonly [rule: string, start: Versions, ...steps: Step[]]
     ['request', { sub: ['*'] }, '2: a=1 b=1', 'update'],
   ],
   [
+    'wildcard: left and entered in one request, a removal meanwhile is still told',
+    AB,
+    ['request', {}, '1: a=1 b=1', 'initial'],
+    ['update', { b: '1' }, null],
+    ['request', { sub: ['*'], unsub: ['*'] }, null, 'update'],
+    ['request', { nonce: '1' }, '2: -a', 'ack'],
+  ],
+  [
+    'wildcard: entered in the request that drops a name, a removal meanwhile is still told',
+    AB,
+    ['request', { sub: ['a'] }, '1: a=1', 'initial'],
+    ['request', { sub: ['*'], unsub: ['a'] }, null, 'update'],
+    ['update', { b: '1' }, null],
+    ['request', { nonce: '1' }, '2: b=1 -a', 'ack'],
+  ],
+  [
     'wildcard: a forced answer is dropped when the wildcard ends before it is sent',
     AB,
     ['request', { sub: ['*', 'a'] }, '1: a=1 b=1', 'initial'],
