@@ -2,6 +2,7 @@
 // messages that several policies contain.
 
 import type { StringMatch } from '../../proto/gen/weft/policy/v1/metadata_pb.js';
+import { normalizePath } from '../../proto/kit/path.ts';
 import type { CompiledStringMatch, RegexMatcher } from '../filters/string-match.ts';
 
 /** One mistake: where (`rules[0].matches[1].path`) and what, with a fix where there is one. */
@@ -81,4 +82,13 @@ export function compileStringMatch(
       errors.push({ path, message: 'says nothing: set exact, prefix, suffix, regex or present' });
       return null;
   }
+}
+
+/** Reports a literal path that no normalized request path can equal; says whether it is one that can. */
+export function checkPath(value: string, path: string, errors: CompileError[]): boolean {
+  const normalized = normalizePath(value);
+  if (normalized.error === null && normalized.query === null && normalized.path === value) return true;
+  const fix = normalized.error === null ? `write ${normalized.path}` : normalized.error;
+  errors.push({ path, message: `can never match, since paths are normalized before: ${fix}` });
+  return false;
 }

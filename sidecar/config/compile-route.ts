@@ -15,7 +15,7 @@ import type {
   PathKind,
 } from '../proxy/route.ts';
 import type { CompileError, RegexCompiler } from './compile-match.ts';
-import { compileRegex, compileStringMatch, reportUnknown } from './compile-match.ts';
+import { checkPath, compileRegex, compileStringMatch, reportUnknown } from './compile-match.ts';
 
 /** To the response head; 15 s, as Envoy. */
 const REQUEST_TIMEOUT_MS = 15_000;
@@ -219,12 +219,7 @@ function compilePath(match: RouteMatch, at: string, regex: RegexCompiler, errors
   if (kind === 'regex') {
     return { pathKind: kind, path: value, regex: compileRegex(value, `${at}.path.regex`, regex, errors) };
   }
-  if (!value.startsWith('/') || /[?#\s]|\/\/|\/\.{1,2}(?:\/|$)/.test(value)) {
-    errors.push({
-      path: `${at}.path.${kind}`,
-      message: 'can never match: starts with /, no query, no `//`, `.` or `..` segments',
-    });
-  }
+  checkPath(value, `${at}.path.${kind}`, errors);
   if (kind === 'exact') return { pathKind: kind, path: value, regex: null };
   // `/` is a prefix of everything and says no more than no path at all (Gateway API's default).
   return value === '/' ? ANY_PATH : { pathKind: kind, path: value.replace(/\/$/, ''), regex: null };

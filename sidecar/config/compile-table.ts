@@ -2,6 +2,7 @@
 // under it one radix tree of paths.
 
 import type { Service } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
+import { hostsOf } from '../../proto/kit/host.ts';
 import type { CompiledHost, CompiledNamedMatch, CompiledRoute, PathNode, RouteTable } from '../proxy/route.ts';
 import type { CompileError } from './compile-match.ts';
 import type { CompiledRouteResource } from './compile-route.ts';
@@ -33,8 +34,7 @@ export function buildRouteTable(
       continue;
     }
     const host = buildHost(service.name, byService.get(service.name) ?? [], errors);
-    const names = [`${name}.${own}`, `${name}.${own}.mesh`];
-    if (own === namespace) names.push(name, `${name}.localhost`);
+    const names = hostsOf(own, name, namespace);
     for (const text of names) {
       hosts.set(text, host);
       // With a port, too, so that the match needs no new string.

@@ -2,6 +2,7 @@
 // follows pointers through one radix tree and allocates nothing. Paths are the normalized ones, which are also what
 // is authorized and forwarded.
 
+import { normalizeHost } from '../../proto/kit/host.ts';
 import type { CompiledFilters } from '../filters/registry.ts';
 import type { CompiledStringMatch, RegexMatcher } from '../filters/string-match.ts';
 import { matchString } from '../filters/string-match.ts';
@@ -103,14 +104,13 @@ export interface RouteTable {
   readonly hosts: ReadonlyMap<string, CompiledHost>;
 }
 
-/** The host of an authority: by its whole text first, which is free, then without its port. Null: not known. */
+/** The host of an authority: by its whole text first, which is free, then normalized and without its port. Null: not known. */
 export function matchHost(table: RouteTable, authority: string): CompiledHost | null {
   const whole = table.hosts.get(authority);
   if (whole !== undefined) return whole;
-  // Slow path: a port that the Service does not have, as with a redirected connection.
-  const colon = authority.lastIndexOf(':');
-  if (colon <= authority.lastIndexOf(']')) return null;
-  return table.hosts.get(authority.slice(0, colon)) ?? null;
+  // Slow path: a port that the Service does not have, `name.localhost`, a final dot.
+  const host = normalizeHost(authority);
+  return host === null ? null : (table.hosts.get(host) ?? null);
 }
 
 /** The route that decides a request, or null. Exact path, longest prefix, regex, any; in each by method, headers, query. */

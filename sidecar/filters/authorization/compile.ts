@@ -5,7 +5,7 @@ import type { Authorization } from '../../../proto/gen/weft/mesh/v1/resources_pb
 import type { AuthorizationRule, Operation } from '../../../proto/gen/weft/policy/v1/authorization_pb.js';
 import { AuthorizationAction } from '../../../proto/gen/weft/policy/v1/authorization_pb.js';
 import type { CompileError, RegexCompiler } from '../../config/compile-match.ts';
-import { compileStringMatch, reportUnknown } from '../../config/compile-match.ts';
+import { checkPath, compileStringMatch, reportUnknown } from '../../config/compile-match.ts';
 import type { CompiledStringMatch } from '../string-match.ts';
 import type { CompiledAuthorizationRule, CompiledOperation, ServiceAuthorization } from './run.ts';
 
@@ -121,7 +121,10 @@ function compileOperation(
   const paths: CompiledStringMatch[] = [];
   operation.paths.forEach((match, i) => {
     const compiled = compileStringMatch(match, `${path}.paths[${i}]`, regex, errors);
-    if (compiled !== null) paths.push(compiled);
+    if (compiled === null) return;
+    // A DENY by a path that can never come would protect nothing.
+    if (compiled.kind === 'exact') checkPath(compiled.text, `${path}.paths[${i}].exact`, errors);
+    paths.push(compiled);
   });
   operation.methods.forEach((method, i) => {
     if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(method)) {
