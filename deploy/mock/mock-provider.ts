@@ -50,7 +50,8 @@ export function startMockProvider(options: MockProviderOptions): Promise<MockPro
     }
     readBody(request, (text) => {
       const body = text === null ? null : parseBody(text);
-      if (body === null) return sendError(response, 400, 'The body is not a chat request.', 'invalid_request_error', null);
+      if (body === null)
+        return sendError(response, 400, 'The body is not a chat request.', 'invalid_request_error', null);
       if (!models.includes(body.model)) {
         const message = `The model '${body.model}' does not exist.`;
         return sendError(response, 404, message, 'invalid_request_error', 'model_not_found');
@@ -94,7 +95,7 @@ function answer(response: ServerResponse, body: ChatBody, cutAfter: number): voi
   const delta = (fields: object, finish: string | null) =>
     chunk([{ index: 0, delta: fields, finish_reason: finish, logprobs: null }], null);
   const chunks = [delta({ role: 'assistant', content: '' }, null)];
-  tokens.forEach((word, i) => chunks.push(delta({ content: i === 0 ? word : ` ${word}` }, null)));
+  for (const [i, word] of tokens.entries()) chunks.push(delta({ content: i === 0 ? word : ` ${word}` }, null));
   chunks.push(delta({}, 'stop'));
   if (body.includeUsage) chunks.push(chunk([], usage));
   chunks.push('data: [DONE]\n\n');

@@ -3,7 +3,7 @@
 
 import { BUFFERED_BODY_BYTES_MAX, BufferedStream } from '../transcode/buffered-stream.ts';
 import type { ProxyError } from '../wire/error.ts';
-import { headerValue, removeHeader, setHeader, type HeaderList } from '../wire/headers.ts';
+import { type HeaderList, headerValue, removeHeader, setHeader } from '../wire/headers.ts';
 import type { Head, HttpStream } from '../wire/stream.ts';
 import { ChatTap, chatError, parseChatRequest, rewriteChatRequest } from './chat-tap.ts';
 import type { Secret } from './secret.ts';
@@ -56,7 +56,7 @@ export interface ChatOptions {
   bodyBytesMax?: number;
 }
 
-/** A caller's credentials, in any provider's spelling, and what describes the body that we replace. */
+/** A caller's credentials, in any provider's spelling: they must not reach a provider. */
 const REMOVED = [
   'authorization',
   'x-api-key',

@@ -3,7 +3,7 @@
 // not notice a missing [DONE], so only we can tell them (reference: OpenAI streaming, chat.completion.chunk).
 
 import { isObject } from '../transcode/is-object.ts';
-import { insertMember, membersOf, splice, type Edit } from './splice.ts';
+import { type Edit, insertMember, membersOf, splice } from './splice.ts';
 import { SseReader } from './sse.ts';
 import { parseUsage, type Usage } from './usage.ts';
 
@@ -24,7 +24,7 @@ export interface ChatRequest {
 }
 
 /** Why a request cannot be understood, in OpenAI's words: the message, and the parameter it is about. */
-export interface ChatRequestError {
+interface ChatRequestError {
   message: string;
   param: string | null;
 }
@@ -135,7 +135,8 @@ export class ChatTap {
   end(cause: string | null = null): Uint8Array[] {
     if (this.reader === null) {
       this.complete = cause === null;
-      if (this.complete && this.bodyBytes <= METERED_BODY_BYTES_MAX) this.readUsage(Buffer.concat(this.body).toString());
+      if (this.complete && this.bodyBytes <= METERED_BODY_BYTES_MAX)
+        this.readUsage(Buffer.concat(this.body).toString());
       this.body = [];
       return [];
     }

@@ -4,20 +4,20 @@
 import { readFileSync, statSync } from 'node:fs';
 
 /** How often a file's mtime is looked at, at most; a rotated key is in use after this time. 1 s: one stat per second costs nothing. */
-export const SECRET_CHECK_INTERVAL_MS = 1000;
+const SECRET_CHECK_INTERVAL_MS = 1000;
 
 const REDACTED = '[secret]';
 
 /** A key from a file or an environment variable. */
 export class Secret {
-  readonly #load: () => { value: string | null; version: string } | null;
+  readonly #load: () => { value: string | null; version: string };
   readonly #version: (() => string) | null;
   readonly #now: () => number;
   #current: { value: string | null; version: string } | null = null;
   #checkedMs = Number.NEGATIVE_INFINITY;
 
   private constructor(
-    load: () => { value: string | null; version: string } | null,
+    load: () => { value: string | null; version: string },
     version: (() => string) | null,
     now: () => number,
   ) {
@@ -38,7 +38,11 @@ export class Secret {
 
   /** Read once, at the first use: a process's environment does not change from outside. */
   static fromEnvironment(name: string, environment: NodeJS.ProcessEnv = process.env): Secret {
-    return new Secret(() => ({ version: '', value: usable(environment[name] ?? '') }), null, () => 0);
+    return new Secret(
+      () => ({ version: '', value: usable(environment[name] ?? '') }),
+      null,
+      () => 0,
+    );
   }
 
   /**
@@ -54,7 +58,7 @@ export class Secret {
         return this.#current.value;
       }
       const loaded = this.#load();
-      if (loaded !== null && (loaded.value !== null || this.#current === null)) this.#current = loaded;
+      if (loaded.value !== null || this.#current === null) this.#current = loaded;
     } catch {
       // Missing or unreadable now; the error would name nothing but the path, which the operator configured.
     }

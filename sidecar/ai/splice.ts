@@ -2,7 +2,7 @@
 // cannot hold (integers above 2^53, 1.0 against 1, the order of keys) and with it the provider's prompt cache.
 
 /** Where a member's value stands in the text: [start, end). */
-export interface Member {
+interface Member {
   start: number;
   end: number;
 }

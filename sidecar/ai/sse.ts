@@ -6,10 +6,10 @@
  * Default bound of one event. Chat chunks are under 1 KiB; audio and image deltas reach a few MiB. A provider that
  * never sends a blank line must not fill memory.
  */
-export const SSE_EVENT_BYTES_MAX = 8 * 1024 * 1024;
+const SSE_EVENT_BYTES_MAX = 8 * 1024 * 1024;
 
 /** One block up to and with its blank line (WHATWG HTML §9.2.6). */
-export interface SseEvent {
+interface SseEvent {
   /** The `event:` name; empty when absent. */
   event: string;
   /** `data:` lines joined by LF; null for a block without any, such as a comment used as keep-alive. */

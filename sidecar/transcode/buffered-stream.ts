@@ -2,7 +2,7 @@
 // It stands between a server stream and the exchange: `StreamEvents` towards the first, `HttpStream` towards the second.
 
 import type { ProxyError } from '../wire/error.ts';
-import { headerValue, removeHeader, type HeaderList } from '../wire/headers.ts';
+import { type HeaderList, headerValue, removeHeader } from '../wire/headers.ts';
 import { Head, type HttpStream, type StreamEvents } from '../wire/stream.ts';
 
 /** Default bound of a buffered body: 10 MiB holds a prompt with a few images, and memory stays bounded by the requests under way. */

@@ -1,6 +1,15 @@
 // Builds the JSON of a request message from body, path variables and query, and says where it is wrong.
 
-import { fromJson, ScalarType, toBinary, type DescField, type DescMessage, type JsonObject, type JsonValue, type Registry } from '@bufbuild/protobuf';
+import {
+  type DescField,
+  type DescMessage,
+  fromJson,
+  type JsonObject,
+  type JsonValue,
+  type Registry,
+  ScalarType,
+  toBinary,
+} from '@bufbuild/protobuf';
 import { isObject } from './is-object.ts';
 import { findField, type Match } from './methods.ts';
 
@@ -11,7 +20,12 @@ export interface JsonFault {
 }
 
 /** The request message in protobuf's bytes. @param query without `?`. */
-export function encodeRequest(match: Match, query: string, body: Uint8Array, registry: Registry): Uint8Array | JsonFault {
+export function encodeRequest(
+  match: Match,
+  query: string,
+  body: Uint8Array,
+  registry: Registry,
+): Uint8Array | JsonFault {
   const { method, template, body: bodyField } = match.binding;
   let root: JsonObject = {};
   if (bodyField !== '' && body.length > 0) {
@@ -96,7 +110,12 @@ function locate(message: DescMessage, json: JsonValue, path: string, registry: R
       if (field.message === undefined) return { field: at, message: reason(error) };
       const inner = field.message;
       if (field.fieldKind !== 'list' || !Array.isArray(value)) {
-        return (field.fieldKind === 'message' ? locate(inner, value, at, registry) : null) ?? { field: at, message: reason(error) };
+        return (
+          (field.fieldKind === 'message' ? locate(inner, value, at, registry) : null) ?? {
+            field: at,
+            message: reason(error),
+          }
+        );
       }
       for (const [i, element] of value.entries()) {
         const fault = locate(inner, element, `${at}[${i}]`, registry);

@@ -3,20 +3,20 @@
 
 import {
   createFileRegistry,
-  fromBinary,
-  getExtension,
-  hasExtension,
   type DescField,
   type DescMessage,
   type DescMethod,
   type FileRegistry,
+  fromBinary,
+  getExtension,
+  hasExtension,
 } from '@bufbuild/protobuf';
 import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import { isObject } from './is-object.ts';
 import { compileTemplate, matchTemplate, type Template } from './template.ts';
 
 /** One way to call a method. */
-export interface Binding {
+interface Binding {
   method: DescMethod;
   httpMethod: string;
   template: Template;
@@ -54,13 +54,19 @@ export function compileMethods(descriptorSet: Uint8Array): MethodIndex | { error
     const template = compileTemplate(path);
     if (typeof template === 'string') return errors.push(`${name}: ${template}`);
     for (const { path: field } of template.variables) {
-      if (findField(method.input, field) === null) errors.push(`${name}: ${method.input.typeName} has no field ${field.join('.')}`);
+      if (findField(method.input, field) === null)
+        errors.push(`${name}: ${method.input.typeName} has no field ${field.join('.')}`);
     }
-    if (body !== '' && body !== '*' && findField(method.input, [body]) === null) errors.push(`${name}: body '${body}' is not a field`);
-    if (responseBody !== '' && findField(method.output, [responseBody]) === null) errors.push(`${name}: response_body '${responseBody}' is not a field`);
+    if (body !== '' && body !== '*' && findField(method.input, [body]) === null)
+      errors.push(`${name}: body '${body}' is not a field`);
+    if (responseBody !== '' && findField(method.output, [responseBody]) === null)
+      errors.push(`${name}: response_body '${responseBody}' is not a field`);
     const list = bindings.get(httpMethod) ?? [];
     const twin = list.find((other) => other.template.pattern.source === template.pattern.source);
-    if (twin !== undefined) return errors.push(`${name}: ${httpMethod} ${path} is already ${twin.method.parent.typeName}.${twin.method.name}`);
+    if (twin !== undefined)
+      return errors.push(
+        `${name}: ${httpMethod} ${path} is already ${twin.method.parent.typeName}.${twin.method.name}`,
+      );
     list.push({ method, httpMethod, template, body, responseBody });
     bindings.set(httpMethod, list);
     return 0;
@@ -71,7 +77,8 @@ export function compileMethods(descriptorSet: Uint8Array): MethodIndex | { error
       if (method.methodKind !== 'unary') continue;
       add(method, 'POST', `/${type.typeName}/${method.name}`, '*', '');
       for (const rule of rulesOf(registry, method)) {
-        if (rule.httpMethod === '') errors.push(`${type.typeName}.${method.name}: its google.api.http rule has no method`);
+        if (rule.httpMethod === '')
+          errors.push(`${type.typeName}.${method.name}: its google.api.http rule has no method`);
         else add(method, rule.httpMethod, rule.path, rule.body, rule.responseBody);
       }
     }

@@ -1,9 +1,9 @@
 // gRPC's outcome in HTTP's words: the canonical status table of google/rpc/code.proto, and google.rpc.Status as JSON.
 
-import { fromBinary, toJson, type JsonObject, type JsonValue, type Registry } from '@bufbuild/protobuf';
-import { AnySchema } from '@bufbuild/protobuf/wkt';
+import { fromBinary, type JsonObject, type JsonValue, type Registry, toJson } from '@bufbuild/protobuf';
 import { BinaryReader } from '@bufbuild/protobuf/wire';
-import { headerValue, type HeaderList } from '../wire/headers.ts';
+import { AnySchema } from '@bufbuild/protobuf/wkt';
+import { type HeaderList, headerValue } from '../wire/headers.ts';
 
 /** How a call ended. */
 export interface GrpcStatus {

@@ -60,7 +60,10 @@ export function matchTemplate(template: Template, path: string): string[] | null
     return template.variables.map(({ multi }, i) => {
       const value = match[i + 1] ?? '';
       if (!multi) return decodeURIComponent(value);
-      return value.split(/(%2[fF])/).map((part, odd) => (odd % 2 === 1 ? part : decodeURIComponent(part))).join('');
+      return value
+        .split(/(%2[fF])/)
+        .map((part, odd) => (odd % 2 === 1 ? part : decodeURIComponent(part)))
+        .join('');
     });
   } catch {
     return null;

@@ -1,14 +1,14 @@
 // JSON over HTTP on the client's side, unary gRPC on the other. A request that is gRPC already passes untouched.
 
-import { fromBinary, toJson, type JsonObject } from '@bufbuild/protobuf';
+import { fromBinary, type JsonObject, toJson } from '@bufbuild/protobuf';
 import type { ProxyError } from '../wire/error.ts';
-import { headerValue, removeHeader, setHeader, type HeaderList } from '../wire/headers.ts';
+import { type HeaderList, headerValue, removeHeader, setHeader } from '../wire/headers.ts';
 import type { Head, HttpStream } from '../wire/stream.ts';
 import { BUFFERED_BODY_BYTES_MAX, BufferedStream } from './buffered-stream.ts';
 import { isObject } from './is-object.ts';
 import { encodeRequest } from './json.ts';
-import { matchMethod, type Match, type MethodIndex } from './methods.ts';
-import { codeOfHttp, httpStatus, readStatus, statusJson, type GrpcStatus } from './status.ts';
+import { type Match, type MethodIndex, matchMethod } from './methods.ts';
+import { codeOfHttp, type GrpcStatus, httpStatus, readStatus, statusJson } from './status.ts';
 
 const INVALID_ARGUMENT = 3;
 const NOT_FOUND = 5;
@@ -125,7 +125,10 @@ export class TranscoderStream extends BufferedStream {
     try {
       const message = fromBinary(method.output, bytes.subarray(FRAME_HEAD_BYTES));
       // A part that is unset must still be its field's JSON, so then defaults are written out.
-      const json = toJson(method.output, message, { registry: this.index.registry, alwaysEmitImplicit: responseBody !== '' });
+      const json = toJson(method.output, message, {
+        registry: this.index.registry,
+        alwaysEmitImplicit: responseBody !== '',
+      });
       const field = method.output.fields.find((one) => one.name === responseBody);
       if (field === undefined || !isObject(json)) return JSON.stringify(json);
       return JSON.stringify((json as JsonObject)[field.jsonName] ?? null);

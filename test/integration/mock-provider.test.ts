@@ -1,7 +1,7 @@
 // The mock provider over real HTTP: what the demo and the AI tests rely on.
 
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { startMockProvider, type MockProvider } from '../../deploy/mock/mock-provider.ts';
+import { type MockProvider, startMockProvider } from '../../deploy/mock/mock-provider.ts';
 
 let mock: MockProvider;
 
@@ -68,6 +68,8 @@ test('refuses in the shape of OpenAI', async () => {
   expect([wrong.status, (await json(wrong)).error.code]).toEqual([401, 'invalid_api_key']);
   const unknown = await chat({ model: 'nope' });
   expect([unknown.status, (await json(unknown)).error.code]).toEqual([404, 'model_not_found']);
-  const models = await fetch(`http://127.0.0.1:${mock.port}/v1/models`, { headers: { authorization: 'Bearer sk-mock' } });
+  const models = await fetch(`http://127.0.0.1:${mock.port}/v1/models`, {
+    headers: { authorization: 'Bearer sk-mock' },
+  });
   expect((await json(models)).data.map((model) => model.id)).toEqual(['mock-small', 'mock-large']);
 });

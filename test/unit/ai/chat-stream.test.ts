@@ -1,7 +1,7 @@
 // The AI stream between a client and an exchange, both played by the test.
 
 import { describe, expect, test } from 'vitest';
-import { ChatStream, type ChatCall } from '../../../sidecar/ai/chat-stream.ts';
+import { type ChatCall, ChatStream } from '../../../sidecar/ai/chat-stream.ts';
 import { Secret } from '../../../sidecar/ai/secret.ts';
 import { parsePrices } from '../../../sidecar/ai/usage.ts';
 import { ProxyError } from '../../../sidecar/wire/error.ts';
@@ -56,7 +56,8 @@ describe('the request', () => {
     expect(headerValue(head.headers, 'authorization')).toBe('Bearer sk-provider');
     expect(headerValue(head.headers, 'x-api-key')).toBeUndefined();
     expect(headerValue(head.headers, 'x-org')).toBe('weft');
-    const body = '{"stream_options":{"include_usage":true},"model":"gpt-x-mini","stream":true,"seed":12345678901234567890}';
+    const body =
+      '{"stream_options":{"include_usage":true},"model":"gpt-x-mini","stream":true,"seed":12345678901234567890}';
     expect(upstream.text).toBe(body);
     expect(headerValue(head.headers, 'content-length')).toBe(String(body.length));
     expect(upstream.ended).toBe(true);

@@ -6,26 +6,42 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { ChatTap, parseChatRequest, rewriteChatRequest, type ChatRequest } from '../../../sidecar/ai/chat-tap.ts';
+import { type ChatRequest, ChatTap, parseChatRequest, rewriteChatRequest } from '../../../sidecar/ai/chat-tap.ts';
 import { Secret } from '../../../sidecar/ai/secret.ts';
 import { SseReader } from '../../../sidecar/ai/sse.ts';
-import { costMicroDollars, parsePrices, type Prices } from '../../../sidecar/ai/usage.ts';
+import { costMicroDollars, type Prices, parsePrices } from '../../../sidecar/ai/usage.ts';
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
 function read(chunks: Uint8Array[]) {
   const reader = new SseReader();
   const events = chunks.flatMap((chunk) => reader.push(chunk) ?? []);
-  return { events: events.map(({ event, data }) => ({ event, data })), raw: events.map((event) => event.raw), rest: reader.rest() };
+  return {
+    events: events.map(({ event, data }) => ({ event, data })),
+    raw: events.map((event) => event.raw),
+    rest: reader.rest(),
+  };
 }
 
 describe('SSE', () => {
   test.each([
     ['data: a\n\n', [{ event: '', data: 'a' }]],
     ['data:a\r\n\r\n', [{ event: '', data: 'a' }]],
-    ['data:a\r\rdata: b\r\r', [{ event: '', data: 'a' }, { event: '', data: 'b' }]],
+    [
+      'data:a\r\rdata: b\r\r',
+      [
+        { event: '', data: 'a' },
+        { event: '', data: 'b' },
+      ],
+    ],
     ['event: x\ndata: 1\ndata:  2\n\n', [{ event: 'x', data: '1\n 2' }]],
-    [': keep-alive\n\ndata\n\n', [{ event: '', data: null }, { event: '', data: '' }]],
+    [
+      ': keep-alive\n\ndata\n\n',
+      [
+        { event: '', data: null },
+        { event: '', data: '' },
+      ],
+    ],
     ['\ufeffdata: é€😀\n\n', [{ event: '', data: 'é€😀' }]],
     ['data: unfinished\n', []],
   ])('%j', (text, events) => {
@@ -60,11 +76,26 @@ describe('the request rewrite', () => {
     ['{"model":"a"}', '{"model":"b"}'],
     ['{"big":1.0e400,"model" : "a" ,"x":"\\"model\\":"}', '{"big":1.0e400,"model" : "b" ,"x":"\\"model\\":"}'],
     ['{"stream":true,"model":"a"}', '{"stream_options":{"include_usage":true},"stream":true,"model":"b"}'],
-    ['{"mod\\u0065l":"a","stream":true,"stream_options":null}', '{"mod\\u0065l":"b","stream":true,"stream_options":{"include_usage":true}}'],
-    ['{"stream":true,"stream_options":{ },"model":"a"}', '{"stream":true,"stream_options":{"include_usage":true },"model":"b"}'],
-    ['{"stream":true,"stream_options":{"z":[1,{}]},"model":"a"}', '{"stream":true,"stream_options":{"include_usage":true,"z":[1,{}]},"model":"b"}'],
-    ['{"stream":true,"stream_options":{"include_usage": false },"model":"a"}', '{"stream":true,"stream_options":{"include_usage": true },"model":"b"}'],
-    ['{"stream":true,"stream_options":{"include_usage":true},"model":"a"}', '{"stream":true,"stream_options":{"include_usage":true},"model":"b"}'],
+    [
+      '{"mod\\u0065l":"a","stream":true,"stream_options":null}',
+      '{"mod\\u0065l":"b","stream":true,"stream_options":{"include_usage":true}}',
+    ],
+    [
+      '{"stream":true,"stream_options":{ },"model":"a"}',
+      '{"stream":true,"stream_options":{"include_usage":true },"model":"b"}',
+    ],
+    [
+      '{"stream":true,"stream_options":{"z":[1,{}]},"model":"a"}',
+      '{"stream":true,"stream_options":{"include_usage":true,"z":[1,{}]},"model":"b"}',
+    ],
+    [
+      '{"stream":true,"stream_options":{"include_usage": false },"model":"a"}',
+      '{"stream":true,"stream_options":{"include_usage": true },"model":"b"}',
+    ],
+    [
+      '{"stream":true,"stream_options":{"include_usage":true},"model":"a"}',
+      '{"stream":true,"stream_options":{"include_usage":true},"model":"b"}',
+    ],
     ['{"stream":false,"model":"a"}', '{"stream":false,"model":"b"}'],
   ])('%s', (from, to) => {
     expect(Buffer.from(rewriteChatRequest(parseChatRequest(bytes(from)) as ChatRequest, 'b')).toString()).toBe(to);
@@ -76,7 +107,9 @@ describe('the request rewrite', () => {
         const value = { ...object, model: 'a', stream: false };
         const text = JSON.stringify(value, null, indent);
         const result = rewriteChatRequest(parseChatRequest(bytes(text)) as ChatRequest, 'other');
-        expect(JSON.parse(Buffer.from(result).toString())).toEqual(JSON.parse(JSON.stringify({ ...value, model: 'other' })));
+        expect(JSON.parse(Buffer.from(result).toString())).toEqual(
+          JSON.parse(JSON.stringify({ ...value, model: 'other' })),
+        );
         expect(result.length).toBe(bytes(text).length + 4);
       }),
     );
@@ -96,7 +129,9 @@ test('after an error or [DONE] nothing more reaches the client', () => {
 test('prices are exact decimals and cost is rounded once', () => {
   const usage = { promptTokens: 3, completionTokens: 1, cachedTokens: 1, cacheWriteTokens: 0, reasoningTokens: 0 };
   expect(costMicroDollars(usage, parsePrices('0.15', '0.60', '0.075') as Prices)).toBe(1n);
-  expect(costMicroDollars({ ...usage, promptTokens: 3_000_001 }, parsePrices('0.15', '0.60', '0.1') as Prices)).toBe(450_001n);
+  expect(costMicroDollars({ ...usage, promptTokens: 3_000_001 }, parsePrices('0.15', '0.60', '0.1') as Prices)).toBe(
+    450_001n,
+  );
   for (const wrong of ['-1', '1e3', '0.1234567', '', '1.']) expect(parsePrices(wrong, '1')).toBeNull();
 });
 
@@ -104,7 +139,9 @@ describe('a secret', () => {
   test('is not printed', () => {
     const secret = Secret.fromEnvironment('K', { K: ' sk-1\n' });
     expect(secret.value()).toBe('sk-1');
-    expect(`${secret} ${JSON.stringify({ secret })} ${inspect({ secret }, { showHidden: true, depth: 9 })}`).not.toContain('sk-1');
+    expect(
+      `${secret} ${JSON.stringify({ secret })} ${inspect({ secret }, { showHidden: true, depth: 9 })}`,
+    ).not.toContain('sk-1');
     expect(Secret.fromEnvironment('K', { K: 'a\nb' }).value()).toBeNull();
   });
 

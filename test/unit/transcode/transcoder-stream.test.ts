@@ -4,15 +4,15 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { create, fromBinary, toBinary, type DescMessage } from '@bufbuild/protobuf';
-import { AnySchema } from '@bufbuild/protobuf/wkt';
+import { create, type DescMessage, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
+import { AnySchema } from '@bufbuild/protobuf/wkt';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { compileMethods, type MethodIndex } from '../../../sidecar/transcode/methods.ts';
 import { compileTemplate, matchTemplate } from '../../../sidecar/transcode/template.ts';
 import { TranscoderStream } from '../../../sidecar/transcode/transcoder-stream.ts';
 import { ProxyError } from '../../../sidecar/wire/error.ts';
-import { headerValue, type HeaderList } from '../../../sidecar/wire/headers.ts';
+import { type HeaderList, headerValue } from '../../../sidecar/wire/headers.ts';
 import { Head } from '../../../sidecar/wire/stream.ts';
 import { MemoryStream, Recorder } from '../../support/memory-stream.ts';
 
@@ -84,7 +84,11 @@ function call(method: string, path: string, body: string | null, headers: Header
 
 describe('the request', () => {
   test('any unary method is POST /package.Service/Method', () => {
-    const { upstream, request } = call('POST', '/shop.v1.Orders/Get', '{"id":"9007199254740993","items":[{"skuCode":"a"}]}');
+    const { upstream, request } = call(
+      'POST',
+      '/shop.v1.Orders/Get',
+      '{"id":"9007199254740993","items":[{"skuCode":"a"}]}',
+    );
     const head = upstream.head as Head;
     expect([head.method, head.path]).toEqual(['POST', '/shop.v1.Orders/Get']);
     expect(headerValue(head.headers, 'content-type')).toBe('application/grpc');
@@ -93,7 +97,12 @@ describe('the request', () => {
   });
 
   test.each([
-    ['GET', '/v1/shops/a%20b/orders/c%2Fd?paid=true&tags=x&tags=y', null, { name: 'shops/a b/orders/c%2Fd', paid: true, tags: ['x', 'y'] }],
+    [
+      'GET',
+      '/v1/shops/a%20b/orders/c%2Fd?paid=true&tags=x&tags=y',
+      null,
+      { name: 'shops/a b/orders/c%2Fd', paid: true, tags: ['x', 'y'] },
+    ],
     ['GET', '/v1/orders/7:peek', null, { id: 7n }],
     ['PUT', '/v1/orders/8?dry_run=true', '{"id":"1","name":"n"}', { dryRun: true, order: { id: 8n, name: 'n' } }],
   ])('%s %s', (method, path, body, fields) => {
@@ -123,11 +132,16 @@ describe('the request', () => {
   });
 
   test('a body above the limit is 413', () => {
-    expect(call('POST', '/shop.v1.Orders/Get', JSON.stringify({ name: 'x'.repeat(200) })).client.sent.head?.status).toBe(413);
+    expect(
+      call('POST', '/shop.v1.Orders/Get', JSON.stringify({ name: 'x'.repeat(200) })).client.sent.head?.status,
+    ).toBe(413);
   });
 
   test('gRPC passes untouched', () => {
-    const { upstream, stream, client } = call('POST', '/shop.v1.Orders/Watch', 'frame', ['content-type', 'application/grpc']);
+    const { upstream, stream, client } = call('POST', '/shop.v1.Orders/Watch', 'frame', [
+      'content-type',
+      'application/grpc',
+    ]);
     expect(upstream.text).toBe('frame');
     stream.writeHead(Head.response(200, []), false);
     stream.writeEnd(['grpc-status', '0']);
@@ -144,8 +158,23 @@ describe('the response', () => {
   });
 
   test.each([
-    [1, 499], [2, 500], [3, 400], [4, 504], [5, 404], [6, 409], [7, 403], [8, 429], [9, 400], [10, 409], [11, 400],
-    [12, 501], [13, 500], [14, 503], [15, 500], [16, 401], [99, 500],
+    [1, 499],
+    [2, 500],
+    [3, 400],
+    [4, 504],
+    [5, 404],
+    [6, 409],
+    [7, 403],
+    [8, 429],
+    [9, 400],
+    [10, 409],
+    [11, 400],
+    [12, 501],
+    [13, 500],
+    [14, 503],
+    [15, 500],
+    [16, 401],
+    [99, 500],
   ])('gRPC status %i is HTTP %i', (code, status) => {
     const { stream, client, json } = call('GET', '/v1/orders/7:peek', null);
     stream.writeHead(Head.response(200, ['grpc-status', String(code), 'grpc-message', 'caf%C3%A9']), true);
@@ -154,11 +183,31 @@ describe('the response', () => {
   });
 
   test('carries the details of a status', () => {
-    const known = toBinary(AnySchema, create(AnySchema, { typeUrl: 'type.googleapis.com/shop.v1.Order', value: toBinary(order, create(order, { name: 'n' })) }));
+    const known = toBinary(
+      AnySchema,
+      create(AnySchema, {
+        typeUrl: 'type.googleapis.com/shop.v1.Order',
+        value: toBinary(order, create(order, { name: 'n' })),
+      }),
+    );
     const unknown = toBinary(AnySchema, create(AnySchema, { typeUrl: 'x/other.Type', value: bytes('v') }));
-    const rpc = new BinaryWriter().tag(1, 0).int32(5).tag(2, 2).string('m').tag(3, 2).bytes(known).tag(3, 2).bytes(unknown).finish();
+    const rpc = new BinaryWriter()
+      .tag(1, 0)
+      .int32(5)
+      .tag(2, 2)
+      .string('m')
+      .tag(3, 2)
+      .bytes(known)
+      .tag(3, 2)
+      .bytes(unknown)
+      .finish();
     const { respond, json } = call('GET', '/v1/orders/7:peek', null);
-    respond({}, ['grpc-status', '5', 'grpc-status-details-bin', Buffer.from(rpc).toString('base64').replace(/=+$/, '')]);
+    respond({}, [
+      'grpc-status',
+      '5',
+      'grpc-status-details-bin',
+      Buffer.from(rpc).toString('base64').replace(/=+$/, ''),
+    ]);
     expect(json().details).toEqual([
       { '@type': 'type.googleapis.com/shop.v1.Order', name: 'n' },
       { '@type': 'x/other.Type', value: 'dg==' },
@@ -190,7 +239,9 @@ describe('the response', () => {
 });
 
 test('every mistake in the annotations is found', () => {
-  const wrong = PROTO.replace('{name=shops/*/orders/*}', '{nope}').replace('body: "order"', 'body: "gone"').replace('/v1/orders/{id}:peek', 'v1');
+  const wrong = PROTO.replace('{name=shops/*/orders/*}', '{nope}')
+    .replace('body: "order"', 'body: "gone"')
+    .replace('/v1/orders/{id}:peek', 'v1');
   const compiled = compileMethods(build(wrong));
   expect('errors' in compiled && compiled.errors).toHaveLength(3);
   expect(compileMethods(bytes('garbage'))).toHaveProperty('errors');
