@@ -2,7 +2,7 @@
 import type { RouteMatch, RouteRule } from '../../proto/gen/weft/policy/v1/route_pb.js';
 import { Protocol } from '../../proto/gen/weft/policy/v1/service_pb.js';
 import type { Report } from './check.ts';
-import { resolveService, seconds } from './check.ts';
+import { checkRegex, resolveService, seconds } from './check.ts';
 import type { ServiceIndex } from './names.ts';
 import { serviceKey } from './names.ts';
 import type { Resource } from './resource.ts';
@@ -20,6 +20,7 @@ export function checkRoutes(
     const hosts = hostsOf(route, services, report);
     route.message.spec?.rules.forEach((rule, i) => {
       const path = `spec.rules[${i}]`;
+      checkPatterns(route, rule, path, report);
       checkBackends(route, rule, path, services, report);
       checkTimes(route, rule, path, report);
       checkRewrites(route, rule, path, hosts, report);
@@ -84,6 +85,22 @@ function checkBackends(
       'give one backend a weight above 0',
     );
   }
+}
+
+function checkPatterns(route: Resource<'Route'>, rule: RouteRule, path: string, report: Report): void {
+  rule.matches.forEach(({ path: pathMatch, headers, query }, i) => {
+    const matchPath = `${path}.matches[${i}]`;
+    if (pathMatch?.match.case === 'regex') checkRegex(route, `${matchPath}.path.regex`, pathMatch.match.value, report);
+    for (const [list, named] of [
+      ['headers', headers],
+      ['query', query],
+    ] as const) {
+      named.forEach(({ value }, j) => {
+        if (value?.match.case === 'regex')
+          checkRegex(route, `${matchPath}.${list}[${j}].value.regex`, value.match.value, report);
+      });
+    }
+  });
 }
 
 function checkTimes(route: Resource<'Route'>, rule: RouteRule, path: string, report: Report): void {

@@ -1,6 +1,7 @@
 // What a single document cannot know: whether the names it uses exist, and whether two policies contradict each other.
 // Pure and total: every mistake is returned, and only the resources that have one are left out.
 import { nearest } from '../../proto/kit/nearest.ts';
+import { compileRegex } from '../../proto/kit/regex.ts';
 import { parseSpiffeId } from '../../proto/kit/spiffe.ts';
 import { checkRoutes } from './check-routes.ts';
 import type { ServiceIndex } from './names.ts';
@@ -135,6 +136,12 @@ function checkLocalPorts(services: readonly Resource<'Service'>[], report: Repor
 function checkAuthorization(policy: Resource<'Authorization'>, services: ServiceIndex, report: Report): void {
   checkTargets(policy, policy.message.spec?.targetRefs ?? [], services, report);
   policy.message.spec?.rules.forEach((rule, i) => {
+    rule.to.forEach((operation, j) => {
+      operation.paths.forEach(({ match }, k) => {
+        if (match.case === 'regex')
+          checkRegex(policy, `spec.rules[${i}].to[${j}].paths[${k}].regex`, match.value, report);
+      });
+    });
     rule.from.forEach(({ caller }, j) => {
       const path = `spec.rules[${i}].from[${j}]`;
       if (
@@ -318,4 +325,11 @@ export function resolveService(
   const message = key === null ? `"${host}" is not a mesh host` : `there is no Service ${key}`;
   report(resource, fieldPath, message, serviceFix(host, resource.namespace, services));
   return null;
+}
+
+/** Reports a pattern that the linear-time engine of the sidecars does not take. An empty one is a rule of the schema. */
+export function checkRegex(resource: Resource, fieldPath: string, pattern: string, report: Report): void {
+  if (pattern === '') return;
+  const { error } = compileRegex(pattern);
+  if (error !== null) report(resource, fieldPath, `${error.message} (character ${error.position + 1})`, error.fix);
 }

@@ -212,8 +212,16 @@ function lineColumn(lines: LineCounter, offset: number): Position {
   return { line: Math.max(1, line), column: Math.max(1, col) };
 }
 
+/** One JSON token or blank (RFC 8259 §2). */
+const JSON_TOKEN = /[\s{}[\]:,]+|"(?:[^"\\\r\n\t]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|true|false|null/y;
+
+/** V8 tells the place of some mistakes only; of the others, the first character that starts no token. */
 function jsonErrorPosition(text: string, error: unknown): Position {
-  const offset = Number(/position (\d+)/.exec((error as Error).message)?.[1] ?? text.length);
+  let offset = Number(/position (\d+)/.exec((error as Error).message)?.[1] ?? -1);
+  if (offset < 0) {
+    const token = new RegExp(JSON_TOKEN);
+    for (offset = 0; token.test(text); ) offset = token.lastIndex;
+  }
   const before = text.slice(0, offset).split('\n');
   return { line: before.length, column: (before.at(-1) ?? '').length + 1 };
 }

@@ -1,0 +1,69 @@
+// The `weft` command as users run it: exit codes, what goes to which stream, and the demo's own policies.
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+
+const LAUNCHER = fileURLToPath(new URL('../../deploy/cli/weft.mjs', import.meta.url));
+const DEMO = fileURLToPath(new URL('../../deploy/demo/policies', import.meta.url));
+
+function weft(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [LAUNCHER, ...args], (error, out, err) => {
+      resolve({ code: typeof error?.code === 'number' ? error.code : 0, out, err });
+    });
+  });
+}
+
+test('the demo policies are clean', async () => {
+  const { code, out } = await weft('check', DEMO);
+  expect(out).toBe('ok: 5 files: 3 Authorizations, 1 Provider, 1 Model, 2 Routes, 4 Services, 1 Telemetry\n');
+  expect(code).toBe(0);
+});
+
+test('mistakes are printed with place and fix, and end with 65', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'weft-check-'));
+  try {
+    await writeFile(
+      join(directory, 'a.yaml'),
+      'kind: Service\nmetadata: { name: s }\nspec: { ports: [{ prot: 80, port: 1 }] }\n',
+    );
+    const text = await weft('check', directory);
+    expect(text.out).toBe(
+      'a.yaml:3:19: spec.ports[0].prot: unknown field "prot" (Service/default/s)\n  fix: write `port`\n1 problem in 1 file\n',
+    );
+    expect(text.code).toBe(65);
+    const json = await weft('check', '--json', directory);
+    expect(JSON.parse(json.out).problems).toMatchObject([{ file: 'a.yaml', line: 3, column: 19, fix: 'write `port`' }]);
+    expect(json.code).toBe(65);
+    expect((await weft('render', directory, '--service', 's')).code).toBe(65);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+test('a snapshot names the identity and holds what the service needs', async () => {
+  const { code, out } = await weft('render', DEMO, '--service', 'orders', '--trust-domain', 'test');
+  expect(code).toBe(0);
+  const snapshot = JSON.parse(out) as {
+    spiffeId: string;
+    format: number;
+    resources: { typeUrl: string; name: string }[];
+  };
+  expect(snapshot.spiffeId).toBe('spiffe://test/ns/default/sa/orders');
+  expect(snapshot.format).toBe(1);
+  const services = snapshot.resources.filter((r) => r.typeUrl.endsWith('.Service')).map((r) => r.name);
+  expect(services).toEqual(['default/inventory', 'default/orders', 'default/scorer', 'default/web']);
+});
+
+test.each([
+  ['an unknown command', ['chekc'], 64],
+  ['an unknown option', ['check', '--jsno', DEMO], 64],
+  ['a missing option', ['render', DEMO], 64],
+  ['an unknown service', ['render', DEMO, '--service', 'order'], 64],
+  ['a directory that is not there', ['check', join(DEMO, 'none')], 69],
+])('%s ends with its exit code', async (_what, args, code) => {
+  expect((await weft(...args)).code).toBe(code);
+});

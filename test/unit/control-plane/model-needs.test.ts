@@ -1,0 +1,111 @@
+// What one sidecar gets: names made complete, callers made SPIFFE ids, and nothing that is not its business.
+import { describe, expect, test } from 'vitest';
+import { check } from '../../../control-plane/model/check.ts';
+import { needs } from '../../../control-plane/model/needs.ts';
+import { decodeDocument } from '../../../control-plane/source/decode.ts';
+import { parseDocuments } from '../../../control-plane/source/yaml.ts';
+import { nearest } from '../../../proto/kit/nearest.ts';
+
+/** `Type name` of everything the sidecar of `account` gets, and the messages by that key. */
+function sidecar(text: string, account: string, namespace = 'default'): Map<string, unknown> {
+  const decoded = parseDocuments('p.yaml', text).documents.map(decodeDocument);
+  expect(decoded.flatMap((d) => d.problems)).toEqual([]);
+  const checked = check(
+    decoded.flatMap((d) => d.resource ?? []),
+    new Set(),
+  );
+  expect(checked.problems).toEqual([]);
+  const got = needs(checked.resources, { trustDomain: 'test', namespace, serviceAccount: account });
+  return new Map(got.map(({ schema, name, message }) => [`${schema.name} ${name}`, message]));
+}
+
+const service = (name: string, namespace = 'default', more = '') => `
+kind: Service
+metadata: { name: ${name}, namespace: ${namespace} }
+spec: { ports: [{ port: 80, name: http }, { port: 81, name: admin }]${more} }
+---`;
+const authorize = (name: string, action: string, rules: string, target = 'b', section = '') => `
+kind: Authorization
+metadata: { name: ${name} }
+spec: { action: ${action}, targetRefs: [{ name: ${target}, sectionName: "${section}" }], rules: ${rules} }
+---`;
+
+describe('a caller sees', () => {
+  const sees = (rules: string, account = 'a', namespace = 'default') =>
+    sidecar(`${service('b')}${rules}`, account, namespace).has('Service default/b');
+
+  test('the Services of its own namespace when there is no Authorization, and no others', () => {
+    expect(sees('')).toBe(true);
+    expect(sees('', 'a', 'other')).toBe(false);
+  });
+
+  test('what an ALLOW names it for, by account, namespace or id', () => {
+    expect(sees(authorize('x', 'ALLOW', '[{ from: [{ serviceAccount: a }] }]'))).toBe(true);
+    expect(sees(authorize('x', 'ALLOW', '[{ from: [{ serviceAccount: c }] }]'))).toBe(false);
+    expect(sees(authorize('x', 'ALLOW', '[{ from: [{ serviceAccount: a.other }] }]'), 'a', 'other')).toBe(true);
+    expect(sees(authorize('x', 'ALLOW', '[{ from: [{ namespace: other }] }]'), 'z', 'other')).toBe(true);
+    expect(sees(authorize('x', 'ALLOW', '[{ from: [{ spiffeId: "spiffe://test/ns/default/sa/a" }] }]'))).toBe(true);
+    expect(sees(authorize('x', 'ALLOW', '[{ from: [{ spiffeId: "spiffe://else/ns/default/sa/a" }] }]'))).toBe(false);
+    expect(sees(authorize('x', 'ALLOW', '[]'))).toBe(false);
+  });
+
+  test('nothing that a DENY takes whole, but what a DENY takes in part', () => {
+    expect(sees(authorize('x', 'DENY', '[]'))).toBe(false);
+    expect(sees(authorize('x', 'DENY', '[{ from: [{ serviceAccount: a }] }]'))).toBe(false);
+    expect(sees(authorize('x', 'DENY', '[{ to: [{ methods: [DELETE] }] }]'))).toBe(true);
+    expect(sees(authorize('x', 'DENY', '[]', 'b', 'admin'))).toBe(true);
+  });
+});
+
+test('Authorizations go to the receiver only, with complete ids', () => {
+  const text = `${service('a')}${service('b')}${authorize('x', 'ALLOW', '[{ from: [{ serviceAccount: a }] }]')}`;
+  expect([...sidecar(text, 'a').keys()]).toEqual(['Service default/a', 'Service default/b']);
+  expect(sidecar(text, 'b').get('Authorization default/x')).toMatchObject({
+    services: ['default/b'],
+    rules: [{ from: [{ caller: { case: 'spiffeId', value: 'spiffe://test/ns/default/sa/a' } }] }],
+  });
+});
+
+test('a DENY of one port denies that port, and never everything', () => {
+  const on = (rules: string) => sidecar(`${service('b')}${authorize('x', 'DENY', rules, 'b', 'admin')}`, 'b');
+  expect(on('[]').get('Authorization default/x:81')).toMatchObject({ rules: [{ to: [{ ports: [81] }] }] });
+  expect([...on('[{ to: [{ ports: [80] }] }]').keys()]).toEqual(['Service default/b']);
+});
+
+test('a Route of the caller replaces that of the Service, for this caller only', () => {
+  const route = (namespace: string) =>
+    `\nkind: Route\nmetadata: { name: r, namespace: ${namespace} }\nspec: { hosts: [b.default], rules: [{ backends: [{ service: b.default, port: 80 }] }] }\n---`;
+  const open = authorize('x', 'ALLOW', '[{}]');
+  const text = `${service('b')}${open}${route('default')}${route('other')}`;
+  const routes = (namespace: string) =>
+    [...sidecar(text, 'z', namespace).keys()].filter((key) => key.startsWith('Route'));
+  expect(routes('other')).toEqual(['Route other/r']);
+  expect(routes('default')).toEqual(['Route default/r']);
+  expect(routes('third')).toEqual(['Route default/r']);
+  expect(sidecar(text, 'z').get('Route default/r')).toMatchObject({
+    services: ['default/b'],
+    rules: [{ backends: [{ service: 'default/b' }] }],
+  });
+});
+
+test('static endpoints are resources of their own, with the ports to dial', () => {
+  const got = sidecar(
+    service('s', 'default', ', static: { endpoints: [{ address: "::1", port: 9 }, { address: 10.0.0.1 }] }'),
+    'a',
+  );
+  expect(got.get('Endpoint default/s/static-0')).toMatchObject({
+    address: '::1',
+    ports: { 80: 9, 81: 9 },
+    service: 'default/s',
+  });
+  expect(got.get('Endpoint default/s/static-1')).toMatchObject({ ports: { 80: 80, 81: 81 } });
+});
+
+test.each([
+  ['localprt', 'localPort'],
+  ['MUTAUL', 'MUTUAL'],
+  ['local_port', 'localPort'],
+  ['zzz', undefined],
+])('the nearest to %s is %s', (word, expected) => {
+  expect(nearest(word, ['ports', 'localPort', 'MUTUAL', 'a'])).toBe(expected);
+});
