@@ -46,7 +46,7 @@ export const SETTING = {
 } as const;
 
 /** Takes one frame; false stops the reader for good. `payload` is valid as long as its receiver keeps it. */
-export type FrameSink = (type: number, flags: number, streamId: number, payload: Uint8Array) => boolean;
+type FrameSink = (type: number, flags: number, streamId: number, payload: Uint8Array) => boolean;
 
 const HEADER_BYTES = 9;
 const NO_BYTES = new Uint8Array(0);

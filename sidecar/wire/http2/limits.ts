@@ -32,7 +32,7 @@ export const RESET_MEMORY_STREAMS = 256;
 export const UNSENT_BYTES_MAX = 4 * 1024 * 1024;
 
 /** Frames that cost the sender nothing: how many at once, and how many a second for ever. */
-export interface FloodLimit {
+interface FloodLimit {
   readonly burst: number;
   readonly perSecond: number;
 }

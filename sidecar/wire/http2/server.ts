@@ -15,7 +15,7 @@ const STREAM_ID_MAX = 0x7fffffff;
 
 /** What a listener decides for a connection. */
 export interface Http2ServerOptions {
-  /** The scheme of the connection: `https` behind TLS. A request's own :scheme is kept as sent. */
+  /** The scheme of the connection: `https` behind TLS. It replaces a request's :scheme, which is a claim and no evidence of TLS. */
   scheme: 'http' | 'https';
   /** Request streams at once; default 100. More are refused with REFUSED_STREAM, which a caller may retry. */
   maxConcurrentStreams?: number;
@@ -101,6 +101,7 @@ export class Http2ServerConnection implements SessionRole {
     if (full) return session.streamError(id, CODE.REFUSED_STREAM, 'too many streams');
     const head = session.listTooLarge ? null : requestHead(list);
     if (typeof head === 'string') return session.streamError(id, CODE.PROTOCOL_ERROR, head);
+    if (head !== null && head.scheme !== '') head.scheme = this.options.scheme;
     const stream = session.newStream(id, NO_EVENTS);
     if (head === null) return this.refuseLarge(stream, end);
     stream.expectedBytes = contentLength(head.headers);

@@ -151,6 +151,10 @@ export class Http2Session implements StreamHost {
     stream.unreported = 0;
   }
 
+  contain(error: Error): void {
+    this.socket.destroy(error);
+  }
+
   sendGoaway(lastStreamId: number, code: number): void {
     this.socket.write(frames.goawayFrame(lastStreamId, code));
   }

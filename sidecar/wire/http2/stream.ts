@@ -15,6 +15,8 @@ export interface StreamHost {
   sendReset(stream: Http2Stream, code: number): void;
   /** `bytes` of DATA were read or dropped: the peer may send as many again. */
   consumed(stream: Http2Stream, bytes: number): void;
+  /** A receiver threw: the connection ends, the worker lives. */
+  contain(error: Error): void;
 }
 
 /** Receives nothing: the events of a stream nobody has taken yet, or any longer. */
@@ -98,7 +100,12 @@ export class Http2Stream implements HttpStream {
     this.waking = true;
     queueMicrotask(() => {
       this.waking = false;
-      this.deliver();
+      try {
+        this.deliver();
+      } catch (error) {
+        // Outside the socket's callbacks nothing else would contain a throw to this connection.
+        this.host.contain(error as Error);
+      }
     });
   }
 

@@ -205,3 +205,36 @@ test('both roles together: 300 streams in turn of 50, with bodies and trailers',
   connection.close();
   expect(connection.usable).toBe(false);
 });
+
+test('a paused stream withholds its window; what waited is delivered on resume, then the rest', async () => {
+  let held: HttpStream | null = null;
+  let bytes = 0;
+  const done = Promise.withResolvers<void>();
+  const { port } = await ourServer((stream) => {
+    held = stream;
+    stream.pause();
+    return {
+      onHead() {},
+      onData(chunk, end) {
+        bytes += chunk.length;
+        if (end) done.resolve();
+      },
+      onEnd: () => done.resolve(),
+      onDrain() {},
+      onReset() {},
+    };
+  });
+  const client = nodeClient(port);
+  const request = client.request({ ':method': 'POST', ':path': '/' });
+  request.on('error', () => {});
+  request.end(Buffer.alloc(MIB, 'z'));
+  // A round trip behind the body: everything the window allowed has arrived by then.
+  await once(client, 'remoteSettings');
+  for (let i = 0; i < 5; i++) await new Promise((resolve) => client.ping(resolve));
+  expect(bytes).toBe(0);
+  expect(request.writableLength).toBeGreaterThan(0);
+  (held as HttpStream | null)?.resume();
+  expect(bytes).toBe(0);
+  await done.promise;
+  expect(bytes).toBe(MIB);
+});

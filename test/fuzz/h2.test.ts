@@ -1,0 +1,107 @@
+// Bytes into the HTTP/2 codec: any cut of a stream of frames reads the same, random frames never throw, and what
+// the HPACK encoder writes the decoder reads. WEFT_FUZZ_SECONDS sets the time for each (default 2).
+
+import net from 'node:net';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { frame, FrameReader } from '../../sidecar/wire/http2/frames.ts';
+import { HpackDecoder } from '../../sidecar/wire/http2/hpack-decoder.ts';
+import { HpackEncoder } from '../../sidecar/wire/http2/hpack-encoder.ts';
+import { serveHttp2 } from '../../sidecar/wire/http2/server.ts';
+import { WireSocket } from '../../sidecar/wire/socket.ts';
+
+const seconds = Number(process.env['WEFT_FUZZ_SECONDS'] ?? 2);
+const seed = Date.now() & 0x7fffffff;
+const options = { seed, numRuns: 1_000_000, interruptAfterTimeLimit: seconds * 1000, markInterruptAsFailure: false };
+const timeoutMs = seconds * 1000 + 10_000;
+console.log(`fuzz seed ${seed}`);
+
+const PREFACE = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frame(4, 0, 0, 0)]);
+const GET = Buffer.from('828684410f7777772e6578616d706c652e636f6d', 'hex');
+const payload = fc.oneof(fc.uint8Array({ maxLength: 40 }), fc.constant<Uint8Array>(GET));
+const anyFrame = fc
+  .tuple(fc.integer({ min: 0, max: 11 }), fc.integer({ min: 0, max: 255 }), fc.integer({ min: 0, max: 9 }), payload)
+  .map(([type, flags, id, body]) => Buffer.concat([frame(type, flags, id, body.length, 0), body]));
+const cuts = fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 1, maxLength: 8 });
+
+function pieces(bytes: Uint8Array, sizes: number[]): Uint8Array[] {
+  const parts: Uint8Array[] = [];
+  for (let at = 0, i = 0; at < bytes.length; i++) {
+    const size = sizes[i % sizes.length] as number;
+    parts.push(bytes.subarray(at, at + size));
+    at += size;
+  }
+  return parts;
+}
+
+function read(parts: Uint8Array[]): string[] {
+  const seen: string[] = [];
+  const reader = new FrameReader(
+    (type, flags, id, body) => seen.push(`${type} ${flags} ${id} ${Buffer.from(body).toString('hex')}`) > 0,
+    () => seen.push('too long'),
+  );
+  for (const part of parts) reader.push(part);
+  return seen;
+}
+
+test('frames read the same however they are cut', () => {
+  fc.assert(
+    fc.property(fc.array(anyFrame, { minLength: 1, maxLength: 12 }), cuts, (list, sizes) => {
+      const whole = Buffer.concat(list);
+      const expected = read([whole]);
+      expect(expected.length).toBe(list.length);
+      expect(read(pieces(whole, sizes))).toEqual(expected);
+    }),
+    options,
+  );
+}, timeoutMs);
+
+test('random frames never throw', () => {
+  fc.assert(
+    fc.property(fc.array(anyFrame, { maxLength: 20 }), cuts, (list, sizes) => {
+      const socket = new WireSocket(new net.Socket());
+      serveHttp2(
+        socket,
+        (stream) => ({
+          onHead: (_, end) => void (end && stream.writeData(GET, true)),
+          onData: () => stream.pause(),
+          onEnd: (trailers) => stream.writeEnd(trailers),
+          onDrain() {},
+          onReset() {},
+        }),
+        { scheme: 'http', onGuard() {}, onClose() {} },
+      );
+      for (const part of pieces(Buffer.concat([PREFACE, ...list]), sizes)) socket.events.onBytes(part);
+      socket.destroy();
+    }),
+    options,
+  );
+}, timeoutMs);
+
+test('random header blocks never throw', () => {
+  const decoder = new HpackDecoder();
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 200 }), (block) => void decoder.decode(block)),
+    options,
+  );
+}, timeoutMs);
+
+test('what the encoder writes the decoder reads, block after block', () => {
+  const text = fc.string({ unit: fc.integer({ min: 0, max: 255 }).map((code) => String.fromCharCode(code)), maxLength: 90 });
+  const name = fc.oneof(fc.constantFrom(':path', 'cookie', 'authorization', 'x-a', 'x-b', 'content-type'), text);
+  const lists = fc.array(fc.array(fc.tuple(name, fc.oneof(fc.constantFrom('', 'one', 'two'), text)), { maxLength: 20 }), { maxLength: 8 });
+  fc.assert(
+    fc.property(lists, fc.array(fc.nat(5000)), (blocks, sizes) => {
+      const encoder = new HpackEncoder();
+      const decoder = new HpackDecoder();
+      for (const [i, block] of blocks.entries()) {
+        const size = sizes[i];
+        if (size !== undefined) encoder.setTableSize(size);
+        encoder.start();
+        encoder.fields(block.flat());
+        expect(decoder.decode(encoder.finish())).toEqual(block.flat());
+      }
+    }),
+    options,
+  );
+}, timeoutMs);
