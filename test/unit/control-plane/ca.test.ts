@@ -7,7 +7,14 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, createServer, type TLSSocket } from 'node:tls';
-import { Pkcs10CertificateRequestGenerator, SubjectAlternativeNameExtension } from '@peculiar/x509';
+import {
+  BasicConstraintsExtension,
+  X509Certificate as Certificate,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  Pkcs10CertificateRequestGenerator,
+  SubjectAlternativeNameExtension,
+} from '@peculiar/x509';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import {
   type Authority,
@@ -117,7 +124,11 @@ describe('workload certificate', () => {
     expect(issued.spiffeId).toBe('spiffe://mesh.test/ns/shop/sa/orders');
     expect(leaf.subject ?? '').toBe('');
     expect(leaf.toString()).not.toContain('admin');
-    expect(leaf.ca).toBe(false);
+    // Read apart from leaf.ca, which is false already when either one of the two forbids signing.
+    const fields = new Certificate(leaf.raw);
+    expect(fields.getExtension(BasicConstraintsExtension)).toMatchObject({ ca: false, critical: true });
+    expect(fields.getExtension(KeyUsagesExtension)?.usages).toBe(KeyUsageFlags.digitalSignature);
+    expect(fields.getExtension(SubjectAlternativeNameExtension)?.critical).toBe(true);
     expect([...(leaf.keyUsage ?? [])].sort()).toEqual(['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2']);
     const root = new X509Certificate(authority.trustBundle[0] ?? '');
     expect(leaf.checkIssued(root) && leaf.verify(root.publicKey)).toBe(true);
