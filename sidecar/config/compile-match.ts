@@ -3,6 +3,7 @@
 
 import type { StringMatch } from '../../proto/gen/weft/policy/v1/metadata_pb.js';
 import { normalizePath } from '../../proto/kit/path.ts';
+import { compileRegex as compilePattern } from '../../proto/kit/regex.ts';
 import type { CompiledStringMatch, RegexMatcher } from '../filters/string-match.ts';
 
 /** One mistake: where (`rules[0].matches[1].path`) and what, with a fix where there is one. */
@@ -13,6 +14,12 @@ export interface CompileError {
 
 /** Turns RE2 syntax into a linear-time matcher of whole values, or says what is wrong with the expression. */
 export type RegexCompiler = (source: string) => RegexMatcher | { readonly error: string };
+
+/** The mesh's own engine: RE2 syntax, linear time. */
+export const linearRegex: RegexCompiler = (source) => {
+  const { regex, error } = compilePattern(source);
+  return regex ?? { error: `position ${error.position}: ${error.message}; ${error.fix}` };
+};
 
 /** Longest regular expression, in characters: what the policy schema allows. */
 const REGEX_LENGTH_MAX = 1024;

@@ -5,26 +5,18 @@ import { create } from '@bufbuild/protobuf';
 import { describe, expect, test } from 'vitest';
 import { RouteSchema, ServiceSchema } from '../../../proto/gen/weft/mesh/v1/resources_pb.js';
 import type { RouteMatchSchema, RouteRuleSchema } from '../../../proto/gen/weft/policy/v1/route_pb.js';
-import type { RegexCompiler } from '../../../sidecar/config/compile-match.ts';
+import { linearRegex } from '../../../sidecar/config/compile-match.ts';
 import { compileRoute } from '../../../sidecar/config/compile-route.ts';
 import { buildRouteTable } from '../../../sidecar/config/compile-table.ts';
 import type { RouteTable } from '../../../sidecar/proxy/route.ts';
 import { explainRoute, matchHost, matchRoute, pickBackend } from '../../../sidecar/proxy/route.ts';
 import { Head } from '../../../sidecar/wire/stream.ts';
 
-const regex: RegexCompiler = (source) => {
-  try {
-    return new RegExp(`^(?:${source})$`);
-  } catch (cause) {
-    return { error: String(cause) };
-  }
-};
-
 const ORDERS = create(ServiceSchema, { name: 'shop/orders', ports: [{ port: 80 }] });
 const CART = create(ServiceSchema, { name: 'web/cart', ports: [{ port: 8080 }] });
 
 function compile(rules: MessageInitShape<typeof RouteRuleSchema>[], name = 'shop/r') {
-  return compileRoute(create(RouteSchema, { name, services: ['shop/orders'], rules }), regex);
+  return compileRoute(create(RouteSchema, { name, services: ['shop/orders'], rules }), linearRegex);
 }
 
 function table(...rules: MessageInitShape<typeof RouteRuleSchema>[]): RouteTable {
@@ -223,7 +215,7 @@ describe('mistakes have a path', () => {
     const first = message.rules[0];
     if (first === undefined) throw new Error('no rule');
     first.$unknown = [{ no: 77, wireType: 0, data: new Uint8Array([1]) }];
-    expect(compileRoute(message, regex)).toMatchObject({ route: null, errors: [{ path: 'rules[0]' }] });
+    expect(compileRoute(message, linearRegex)).toMatchObject({ route: null, errors: [{ path: 'rules[0]' }] });
   });
 
   test('two Routes that tie: the first by name stays, the other is named', () => {
