@@ -21,7 +21,7 @@ const CLOSED_BEFORE_SENT = new ProxyError(
 );
 
 /** What the pool hears: the connection is free for the next request, or gone (once, last). */
-export interface Http1ClientOptions {
+interface Http1ClientOptions {
   onClose(): void;
   onIdle(): void;
 }

@@ -13,7 +13,7 @@ export const TE = 6;
 export const HOP = 7;
 
 /** An interned name, lower-case, and what to do with its field. */
-export interface KnownName {
+interface KnownName {
   readonly name: string;
   readonly kind: number;
 }

@@ -16,7 +16,7 @@ import { rejectionError } from './reject.ts';
 import { responseHead } from './serialize.ts';
 
 /** What the listener says and hears of a connection. */
-export interface Http1ServerOptions {
+interface Http1ServerOptions {
   /** The scheme of requests in origin form. */
   scheme: 'http' | 'https';
   /** Bytes were refused; the reason is a token for a metric. The connection answers and closes by itself. */

@@ -1,0 +1,333 @@
+// Both HTTP/1.1 roles over real sockets on loopback: framing, keep-alive, pipelining, tunnels, refusals and the retry advice.
+
+import { once } from 'node:events';
+import type { AddressInfo, Socket } from 'node:net';
+import net from 'node:net';
+import { afterEach, describe, expect, test } from 'vitest';
+import type { ProxyError } from '../../../sidecar/wire/error.ts';
+import { Http1ClientConnection } from '../../../sidecar/wire/http1/client.ts';
+import type { Http1ServerConnection } from '../../../sidecar/wire/http1/server.ts';
+import { serveHttp1 } from '../../../sidecar/wire/http1/server.ts';
+import { WireSocket } from '../../../sidecar/wire/socket.ts';
+import type { HttpStream, StreamEvents } from '../../../sidecar/wire/stream.ts';
+import { Head } from '../../../sidecar/wire/stream.ts';
+
+const open = new Set<Socket>();
+const servers = new Set<net.Server>();
+
+afterEach(async () => {
+  for (const socket of open) socket.destroy();
+  for (const server of servers) await new Promise((done) => server.close(done));
+  open.clear();
+  servers.clear();
+});
+
+async function listen(onSocket: (socket: Socket) => void): Promise<number> {
+  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
+    socket.on('error', () => {});
+    open.add(socket);
+    onSocket(socket);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  servers.add(server);
+  return (server.address() as AddressInfo).port;
+}
+
+async function dial(port: number): Promise<Socket> {
+  const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  socket.on('error', () => {});
+  await once(socket, 'connect');
+  open.add(socket);
+  return socket;
+}
+
+/** Records events as text; `act` may answer. */
+class Recorder implements StreamEvents {
+  readonly said: string[] = [];
+  error: ProxyError | null = null;
+  readonly over: Promise<void>;
+  private finish: () => void = () => {};
+  private readonly act: (event: string) => void;
+
+  constructor(act: (event: string) => void = () => {}) {
+    this.act = act;
+    this.over = new Promise((done) => {
+      this.finish = done;
+    });
+  }
+
+  onHead(head: Head, end: boolean): void {
+    this.say(head.status === 0 ? `${head.method} ${head.path} ${head.authority}` : `${head.status}`, end);
+  }
+
+  onData(chunk: Uint8Array, end: boolean): void {
+    this.say(`data ${Buffer.from(chunk).toString('latin1')}`, end);
+  }
+
+  onEnd(trailers: string[] | null): void {
+    this.say(trailers === null ? 'end' : `trailers ${trailers.join('=')}`, true);
+  }
+
+  onDrain(): void {}
+
+  onReset(error: ProxyError): void {
+    this.error = error;
+    this.say(`reset ${error.kind} ${error.retry}`, true);
+  }
+
+  private say(text: string, end: boolean): void {
+    this.said.push(text);
+    this.act(text);
+    if (end) this.finish();
+  }
+}
+
+interface Served {
+  port: number;
+  said: string[];
+  malformed: string[];
+  connections: Http1ServerConnection[];
+}
+
+async function serve(answer: (stream: HttpStream, event: string) => void): Promise<Served> {
+  const served: Served = { port: 0, said: [], malformed: [], connections: [] };
+  served.port = await listen((socket) => {
+    const accept = (stream: HttpStream): StreamEvents =>
+      new Recorder((event) => {
+        served.said.push(event);
+        answer(stream, event);
+      });
+    const onMalformed = (reason: string): void => {
+      served.malformed.push(reason);
+    };
+    served.connections.push(serveHttp1(new WireSocket(socket), accept, { scheme: 'http', onMalformed, onClose() {} }));
+  });
+  return served;
+}
+
+/** Sends bytes and reads until the text ends with `until`, or the server ends. */
+async function exchange(port: number, bytes: string, until: string | null): Promise<string> {
+  const socket = await dial(port);
+  socket.write(bytes, 'latin1');
+  let text = '';
+  for await (const chunk of socket) {
+    text += (chunk as Buffer).toString('latin1');
+    if (until !== null && text.endsWith(until)) break;
+  }
+  socket.destroy();
+  return text;
+}
+
+const GET = 'GET / HTTP/1.1\r\nHost: a\r\n';
+
+describe('an HTTP/1.1 server connection', () => {
+  test('answers pipelined requests in order, and closes when asked', async () => {
+    let count = 0;
+    const served = await serve((stream, event) => {
+      if (!event.startsWith('GET')) return;
+      const body = Buffer.from(`n${++count}`);
+      const reply = (): void => {
+        stream.writeHead(Head.response(200, ['content-length', '2']), false);
+        stream.writeData(body, true);
+      };
+      // The first answer comes last: order is the codec's work.
+      if (count === 1) setImmediate(reply);
+      else reply();
+    });
+    const text = await exchange(served.port, `${GET}\r\n${GET}\r\n${GET}Connection: close\r\n\r\n`, null);
+    const one = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n';
+    expect(text).toBe(`${one}\r\nn1${one}\r\nn2${one}connection: close\r\n\r\nn3`);
+  });
+
+  test('writes chunks and trailers for a body of unknown length, after relaying 100', async () => {
+    const served = await serve((stream, event) => {
+      if (event.startsWith('POST')) stream.writeHead(Head.response(100, []), false);
+      if (event !== 'trailers x=1') return;
+      stream.writeHead(Head.response(200, []), false);
+      stream.writeData(Buffer.from('abc'), false);
+      stream.writeEnd(['grpc-status', '0']);
+    });
+    const request = 'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nz\r\n0\r\nx: 1\r\n\r\n';
+    const text = await exchange(served.port, request, '\r\n0\r\ngrpc-status: 0\r\n\r\n');
+    expect(text).toBe(
+      'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\ngrpc-status: 0\r\n\r\n',
+    );
+    expect(served.said).toEqual(['POST / a', 'data z', 'trailers x=1']);
+  });
+
+  test.each([
+    ['400', 'spaceBeforeColon', `${GET}X : y\r\n\r\n`],
+    ['414', 'uriTooLong', `GET /${'a'.repeat(9000)} HTTP/1.1\r\nHost: a\r\n\r\n`],
+    ['431', 'tooManyFields', `${GET}${'x: y\r\n'.repeat(101)}\r\n`],
+  ])('answers %s and closes for %s', async (status, reason, bytes) => {
+    const served = await serve(() => {});
+    const text = await exchange(served.port, bytes, null);
+    expect(text.startsWith(`HTTP/1.1 ${status} `)).toBe(true);
+    expect(text).toContain('connection: close\r\n');
+    expect(served.malformed).toEqual([reason]);
+    expect(served.said).toEqual([]);
+  });
+
+  test('an early answer reaches the client whole, then the connection ends', async () => {
+    const served = await serve((stream, event) => {
+      if (event.startsWith('POST')) stream.writeHead(Head.response(413, []), true);
+    });
+    const text = await exchange(served.port, 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\nabc', null);
+    expect(text).toBe('HTTP/1.1 413 Payload Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n');
+  });
+
+  test('a client that goes away cancels its request', async () => {
+    const gone = Promise.withResolvers<string>();
+    const client = Promise.withResolvers<Socket>();
+    const served = await serve((_stream, event) => {
+      if (event.startsWith('reset')) gone.resolve(event);
+      else void client.promise.then((socket) => socket.end());
+    });
+    const socket = await dial(served.port);
+    socket.write(`${GET}\r\n`);
+    client.resolve(socket);
+    expect(await gone.promise).toBe('reset cancelled no');
+  });
+
+  test('tells a slow client to wait, and goes on when it reads', async () => {
+    const block = Buffer.alloc(300 * 1024, 'x');
+    const room: boolean[] = [];
+    const drained = Promise.withResolvers<void>();
+    const port = await listen((socket) => {
+      const accept = (stream: HttpStream): StreamEvents => {
+        const events: StreamEvents = new Recorder(() => {
+          stream.writeHead(Head.response(200, []), false);
+          room.push(stream.writeData(block, false));
+        });
+        events.onDrain = () => {
+          stream.writeEnd(null);
+          drained.resolve();
+        };
+        return events;
+      };
+      serveHttp1(new WireSocket(socket), accept, { scheme: 'http', onMalformed() {}, onClose() {} });
+    });
+    const text = await exchange(port, `${GET}\r\n`, '0\r\n\r\n');
+    await drained.promise;
+    expect(room).toEqual([false]);
+    expect(text.length).toBeGreaterThan(block.length);
+  });
+
+  test('draining ends an idle connection at once', async () => {
+    const served = await serve((stream) => stream.writeHead(Head.response(200, []), true));
+    const socket = await dial(served.port);
+    socket.write(`${GET}\r\n`);
+    await once(socket, 'data');
+    served.connections[0]?.drain();
+    await once(socket, 'end');
+    expect(served.connections[0]?.idle).toBe(true);
+  });
+
+  test('an upgrade becomes a tunnel with half-close', async () => {
+    const served = await serve((stream, event) => {
+      if (event.startsWith('GET')) stream.writeHead(new Head('', '', '', '', 101, [], 'echo'), false);
+      else if (event.startsWith('data')) stream.writeData(Buffer.from(event.slice(5)), false);
+      else if (event === 'end') stream.writeData(Buffer.from('bye'), true);
+    });
+    const socket = await dial(served.port);
+    socket.write(`${GET}Connection: upgrade\r\nUpgrade: echo\r\n\r\nping`);
+    socket.end();
+    let text = '';
+    for await (const chunk of socket) text += (chunk as Buffer).toString('latin1');
+    expect(text).toBe('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\npingbye');
+  });
+});
+
+interface Dialled {
+  connection: Http1ClientConnection;
+  closed: Promise<void>;
+  idled: () => number;
+}
+
+async function connect(port: number): Promise<Dialled> {
+  const closed = Promise.withResolvers<void>();
+  let idled = 0;
+  const connection = new Http1ClientConnection(new WireSocket(await dial(port)), {
+    onClose: closed.resolve,
+    onIdle: () => {
+      idled++;
+    },
+  });
+  return { connection, closed: closed.promise, idled: () => idled };
+}
+
+function get(): Head {
+  return Head.request('GET', 'http', 'a', '/', []);
+}
+
+describe('an HTTP/1.1 client connection', () => {
+  test('is reused after a complete response', async () => {
+    const port = await listen((socket) =>
+      socket.on('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi')),
+    );
+    const { connection, idled } = await connect(port);
+    for (let i = 1; i <= 2; i++) {
+      const events = new Recorder();
+      connection.open(events).writeHead(get(), true);
+      expect(connection.idle).toBe(false);
+      await events.over;
+      expect(events.said).toEqual(['200', 'data hi']);
+      expect(idled()).toBe(i);
+    }
+    expect(connection.idle).toBe(true);
+  });
+
+  test.each([
+    ['no answer on a fresh connection', '', 'reset connectionClosed no'],
+    ['half an answer', 'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab', 'reset connectionClosed no'],
+    ['nonsense', 'SSH-2.0\r\n', 'reset protocolError no'],
+    ['an answer that the close ends', 'HTTP/1.1 200 OK\r\n\r\nab', 'end'],
+  ])('an upstream that gives %s', async (_name, bytes, last) => {
+    const port = await listen((socket) => socket.on('data', () => socket.end(bytes, 'latin1')));
+    const { connection, closed } = await connect(port);
+    const events = new Recorder();
+    connection.open(events).writeHead(get(), true);
+    await events.over;
+    expect(events.said.at(-1)).toBe(last);
+    await closed;
+    expect(connection.idle).toBe(false);
+  });
+
+  test('a reused connection that dies before any byte advises a retry', async () => {
+    let count = 0;
+    const port = await listen((socket) =>
+      socket.on('data', () => (++count === 1 ? socket.write('HTTP/1.1 204 X\r\n\r\n') : socket.destroy())),
+    );
+    const { connection } = await connect(port);
+    const first = new Recorder();
+    connection.open(first).writeHead(get(), true);
+    await first.over;
+    const second = new Recorder();
+    connection.open(second).writeHead(get(), true);
+    await second.over;
+    expect(second.said).toEqual(['reset connectionClosed reusedOnly']);
+  });
+
+  test('any byte on an idle connection closes it, and a request then is certainly unsent', async () => {
+    const port = await listen((socket) => socket.write('HTTP/1.1 408 Timeout\r\n\r\n'));
+    const { connection, closed } = await connect(port);
+    await closed;
+    const events = new Recorder();
+    connection.open(events).writeHead(get(), true);
+    await events.over;
+    expect(events.said).toEqual(['reset connectionClosed yes']);
+  });
+
+  test('an early answer arrives whole, and the connection is not reused', async () => {
+    const port = await listen((socket) =>
+      socket.once('data', () => socket.write('HTTP/1.1 413 X\r\nContent-Length: 0\r\n\r\n')),
+    );
+    const { connection, closed, idled } = await connect(port);
+    const events = new Recorder();
+    connection.open(events).writeHead(Head.request('POST', 'http', 'a', '/', ['content-length', '9']), false);
+    await closed;
+    expect(events.said).toEqual(['413']);
+    expect(idled()).toBe(0);
+  });
+});
