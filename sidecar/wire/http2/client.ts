@@ -53,7 +53,7 @@ export class Http2ClientConnection implements SessionRole {
     return !this.leaving && !this.session.closed && !this.session.socket.isClosed && this.nextId < STREAM_ID_LAST;
   }
 
-  /** A stream for one request, or null: no slot is free, or the connection is not usable. */
+  /** A stream for one request, or null: no slot is free, or the connection is not usable. Write its head before opening the next: ids must reach the peer in order (RFC 9113 §5.1.1). */
   open(events: StreamEvents): HttpStream | null {
     if (!this.usable || this.session.streams.size >= this.session.peerStreamsMax) return null;
     const stream = this.session.newStream(this.nextId, events);

@@ -93,6 +93,8 @@ export class Http2ServerConnection implements SessionRole {
   onHeaders(id: number, _stream: Http2Stream | undefined, list: HeaderList, end: boolean): void {
     const session = this.session;
     if (this.draining === 'final') {
+      // The id counts as seen, so that the rest of the refused request is no frame on an idle stream.
+      session.lastStreamId = id;
       session.streamError(id, CODE.REFUSED_STREAM, 'draining');
       return;
     }

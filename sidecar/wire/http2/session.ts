@@ -105,6 +105,7 @@ export class Http2Session implements StreamHost {
   }
 
   sendHead(stream: Http2Stream, head: Head, end: boolean): void {
+    stream.headSent = true;
     this.encoder.start();
     if (head.status > 0) this.encoder.field(':status', String(head.status));
     else {
@@ -137,7 +138,8 @@ export class Http2Session implements StreamHost {
   sendReset(stream: Http2Stream, code: number): void {
     if (!this.streams.has(stream.id)) return;
     this.rememberReset(stream.id);
-    this.socket.write(frames.wordFrame(FRAME.RST_STREAM, stream.id, code));
+    // A request whose head never left is unknown to the server: RST_STREAM would be a frame on an idle stream.
+    if (this.role.isServer || stream.headSent) this.socket.write(frames.wordFrame(FRAME.RST_STREAM, stream.id, code));
     this.forget(stream);
   }
 

@@ -36,6 +36,7 @@ export class Http2Stream implements HttpStream {
   /** Body bytes still to come by content-length; -1 unknown. */
   expectedBytes = -1;
   headReceived = false;
+  headSent = false;
   remoteEnded = false;
   /** END_STREAM was sent. */
   localEnded = false;

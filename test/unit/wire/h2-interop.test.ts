@@ -6,7 +6,7 @@ import http2 from 'node:http2';
 import net from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
-import type { ProxyError } from '../../../sidecar/wire/error.ts';
+import { ProxyError } from '../../../sidecar/wire/error.ts';
 import { Http2ClientConnection } from '../../../sidecar/wire/http2/client.ts';
 import { type Http2ServerConnection, serveHttp2 } from '../../../sidecar/wire/http2/server.ts';
 import { WireSocket } from '../../../sidecar/wire/socket.ts';
@@ -179,6 +179,15 @@ describe('as a client, for Node’s server', () => {
     const answer = await call(connection, MIB, true);
     expect(answer).toMatchObject({ bytes: MIB, trailers: ['x-end', 'yes'], error: null });
     expect(connection.activeStreams).toBe(0);
+    connection.close();
+  });
+
+  test('a stream abandoned before its head leaves the connection usable', async () => {
+    const server = http2.createServer((_, response) => response.end('ok'));
+    const connection = await ourClient(await listen(server));
+    const silent: StreamEvents = { onHead() {}, onData() {}, onEnd() {}, onDrain() {}, onReset() {} };
+    connection.open(silent)?.reset(new ProxyError('cancelled', 'downstream', 'gone'));
+    expect(await call(connection, 0)).toMatchObject({ bytes: 2, error: null });
     connection.close();
   });
 
