@@ -111,7 +111,14 @@ class Reader implements FieldPlace {
     if (node === null) return null;
     const position = lineColumn(this.#lines, node.range?.[0] ?? 0);
     if (!this.#values.has(normalize(path))) this.#values.set(normalize(path), position);
-    if (depth > DEPTH_MAX) return this.#refuse(position, path, `nested deeper than ${DEPTH_MAX}`, 'flatten it');
+    if (depth > DEPTH_MAX) {
+      // Told once: an alias inside its own anchor would meet the limit over and over.
+      const told = this.#budget.nodes < 0;
+      this.#budget.nodes = -1;
+      return told
+        ? null
+        : this.#refuse(position, path, `nested deeper than ${DEPTH_MAX}`, 'flatten it; no alias within its own anchor');
+    }
     if (this.#budget.nodes-- <= 0) {
       if (this.#budget.nodes < -1) return null;
       return this.#refuse(
@@ -131,7 +138,7 @@ class Reader implements FieldPlace {
           `define &${node.source} first`,
         );
       }
-      return this.#target(target, path, depth);
+      return this.read(target, path, depth + 1);
     }
     if (node.tag !== undefined && /^!(?!$)|^tag:(?!yaml\.org,2002:(str|int|float|bool|null|map|seq)$)/.test(node.tag)) {
       return this.#refuse(position, path, `the tag ${node.tag} is not understood`, 'remove the tag');
@@ -139,11 +146,6 @@ class Reader implements FieldPlace {
     if (isScalar(node)) return this.#scalar(node.value, node.source);
     if (isSeq(node)) return node.items.map((item, i) => this.read(item as Node, joinPath(path, i), depth + 1));
     return isMap(node) ? this.#map(node.items as readonly YamlPair[], path, depth) : null;
-  }
-
-  /** What an alias stands for; positions within it are those of the anchor. */
-  #target(target: Node, path: string, depth: number): unknown {
-    return this.read(target, path, depth + 1);
   }
 
   #scalar(value: unknown, source: string | undefined): unknown {

@@ -9,9 +9,7 @@ import { fileURLToPath } from 'node:url';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, '..', '..');
-const bundle = [join(root, 'dist', 'weft.js'), join(root, 'dist', 'deploy', 'cli', 'weft.js')].find((path) =>
-  existsSync(path),
-);
+const bundle = join(root, 'dist', 'deploy', 'cli', 'weft.js');
 const platform = process.platform === 'darwin' ? 'node-bin-darwin' : `node-${process.platform}`;
 
 function lockedNode() {
@@ -31,7 +29,9 @@ if (node === null) {
   );
   process.exit(69);
 }
-const child = spawn(node, [bundle ?? join(here, 'weft.ts'), ...process.argv.slice(2)], { stdio: 'inherit' });
+const child = spawn(node, [existsSync(bundle) ? bundle : join(here, 'weft.ts'), ...process.argv.slice(2)], {
+  stdio: 'inherit',
+});
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 for (const signal of signals) process.on(signal, () => child.kill(signal));
 child.on('error', (error) => {

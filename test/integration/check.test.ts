@@ -7,15 +7,30 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
 const LAUNCHER = fileURLToPath(new URL('../../deploy/cli/weft.mjs', import.meta.url));
+// Not by the launcher: it prefers a bundle, which may be older than the source.
+const COMMAND = fileURLToPath(new URL('../../deploy/cli/weft.ts', import.meta.url));
 const DEMO = fileURLToPath(new URL('../../deploy/demo/policies', import.meta.url));
 
-function weft(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+interface Outcome {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+function run(program: string, args: string[]): Promise<Outcome> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [LAUNCHER, ...args], (error, out, err) => {
+    execFile(process.execPath, [program, ...args], (error, out, err) => {
       resolve({ code: typeof error?.code === 'number' ? error.code : 0, out, err });
     });
   });
 }
+
+const weft = (...args: string[]) => run(COMMAND, args);
+
+test('the launcher passes arguments and the exit code on', async () => {
+  expect((await run(LAUNCHER, ['check', join(DEMO, 'none')])).code).toBe(69);
+  expect((await run(LAUNCHER, ['--help'])).out).toContain('check [options] <dir>');
+});
 
 test('the demo policies are clean', async () => {
   const { code, out } = await weft('check', DEMO);

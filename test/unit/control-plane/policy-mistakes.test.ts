@@ -222,3 +222,9 @@ test('aliases that multiply are stopped', async () => {
   const { problems } = await read({ 'bomb.yaml': text });
   expect(problems.some((p) => p.message.startsWith('more than 200000 values'))).toBe(true);
 });
+
+test('an alias inside its own anchor is told once', async () => {
+  const { problems } = await read({ 'loop.yaml': 'kind: &a [*a, *a]\n' });
+  expect(problems.filter((p) => p.message.startsWith('nested deeper')).length).toBe(1);
+  expect(problems.length).toBeLessThan(5);
+});
