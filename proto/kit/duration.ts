@@ -13,7 +13,9 @@ const UNIT_MS: ReadonlyMap<string, number> = new Map([
 ]);
 
 /** A parsed duration or why not; the message says how to fix it. */
-export type DurationResult = { readonly ms: number; readonly error: null } | { readonly ms: null; readonly error: string };
+export type DurationResult =
+  | { readonly ms: number; readonly error: null }
+  | { readonly ms: null; readonly error: string };
 
 /**
  * Milliseconds of `text`: one or more of number and unit, largest unit first, without spaces ("15s", "1.5s",
@@ -42,11 +44,16 @@ export function parseDuration(text: string): DurationResult {
 export function formatDuration(ms: number): string {
   const nanos = Math.round((ms % 1_000) * 1e6);
   const seconds = Math.floor(ms / 1_000) + Math.floor(nanos / 1e9);
-  const fraction = String(nanos % 1e9).padStart(9, '0').replace(/0+$/, '');
+  const fraction = String(nanos % 1e9)
+    .padStart(9, '0')
+    .replace(/0+$/, '');
   return fraction === '' ? `${seconds}s` : `${seconds}.${fraction}s`;
 }
 
 function refuse(text: string): DurationResult {
   const shown = text.length > 64 ? `${text.slice(0, 64)}...` : text;
-  return { ms: null, error: `${JSON.stringify(shown)} is not a duration; write a number and a unit, such as 250ms, 1.5s or 1h30m` };
+  return {
+    ms: null,
+    error: `${JSON.stringify(shown)} is not a duration; write a number and a unit, such as 250ms, 1.5s or 1h30m`,
+  };
 }

@@ -36,13 +36,15 @@ export function normalizePath(target: string, options: PathOptions = {}): PathRe
   const mark = target.indexOf('?');
   const raw = mark < 0 ? target : target.slice(0, mark);
   const query = mark < 0 ? null : target.slice(mark + 1);
-  if (query !== null && !QUERY_CHARS.test(query)) return refuse('the query has a control or non-ASCII character; escape it as %XX');
+  if (query !== null && !QUERY_CHARS.test(query))
+    return refuse('the query has a control or non-ASCII character; escape it as %XX');
   if (PLAIN.test(raw)) return { path: raw, query, error: null };
 
   // Slow path: escapes, dot segments or doubled slashes are rare in real traffic.
   if (!PATH_CHARS.test(raw)) return refuse('the path has a character that must be escaped as %XX');
   if (BAD_ESCAPE.test(raw)) return refuse('"%" must be followed by two hexadecimal digits');
-  if (/%(?:2f|5c|00|25)/i.test(raw)) return refuse('the path has an escaped slash, backslash, NUL or percent sign, which servers read differently');
+  if (/%(?:2f|5c|00|25)/i.test(raw))
+    return refuse('the path has an escaped slash, backslash, NUL or percent sign, which servers read differently');
   if (options.slashes === 'refuse' && raw.includes('//')) return refuse('the path has an empty segment ("//")');
   const output: string[] = [];
   const segments = raw.slice(1).split('/');
@@ -59,9 +61,9 @@ export function normalizePath(target: string, options: PathOptions = {}): PathRe
   return { path: `/${output.join('/')}`, query, error: null };
 }
 
-function unescapeUnreserved(escape: string): string {
-  const char = String.fromCharCode(Number.parseInt(escape.slice(1), 16));
-  return /[A-Za-z0-9._~-]/.test(char) ? char : escape.toUpperCase();
+function unescapeUnreserved(triplet: string): string {
+  const char = String.fromCharCode(Number.parseInt(triplet.slice(1), 16));
+  return /[A-Za-z0-9._~-]/.test(char) ? char : triplet.toUpperCase();
 }
 
 function refuse(error: string): PathResult {

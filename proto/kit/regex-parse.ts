@@ -21,7 +21,9 @@ export interface RegexError {
 }
 
 /** The tree, or the first mistake. */
-export type ParseResult = { readonly node: Node; readonly error: null } | { readonly node: null; readonly error: RegexError };
+export type ParseResult =
+  | { readonly node: Node; readonly error: null }
+  | { readonly node: null; readonly error: RegexError };
 
 /** Longest pattern, in UTF-16 units: policies hold a path or header value, not a program. */
 const PATTERN_CHARS_MAX = 1_024;
@@ -32,17 +34,37 @@ const DEPTH_MAX = 100;
 const POINT_MAX = 0x10ffff;
 
 const DIGIT: readonly Range[] = [[48, 57]];
-const WORD: readonly Range[] = [[48, 57], [65, 90], [95, 95], [97, 122]];
+const WORD: readonly Range[] = [
+  [48, 57],
+  [65, 90],
+  [95, 95],
+  [97, 122],
+];
 /** RE2's `\s`, ASCII only: tab, line feed, form feed, carriage return, space. */
-const SPACE: readonly Range[] = [[9, 10], [12, 13], [32, 32]];
+const SPACE: readonly Range[] = [
+  [9, 10],
+  [12, 13],
+  [32, 32],
+];
 const ALL: readonly Range[] = [[0, POINT_MAX]];
 const NOT_LINE_FEED = invert([[10, 10]]);
-const CONTROLS: ReadonlyMap<string, number> = new Map([['n', 10], ['t', 9], ['r', 13], ['f', 12], ['v', 11], ['a', 7]]);
+const CONTROLS: ReadonlyMap<string, number> = new Map([
+  ['n', 10],
+  ['t', 9],
+  ['r', 13],
+  ['f', 12],
+  ['v', 11],
+  ['a', 7],
+]);
 
 /** Parses `source`; see `compileRegex` for the grammar. */
 export function parsePattern(source: string): ParseResult {
   if (source.length > PATTERN_CHARS_MAX) {
-    const error = { position: PATTERN_CHARS_MAX, message: `the pattern is longer than ${PATTERN_CHARS_MAX} characters`, fix: 'split it in several matches' };
+    const error = {
+      position: PATTERN_CHARS_MAX,
+      message: `the pattern is longer than ${PATTERN_CHARS_MAX} characters`,
+      fix: 'split it in several matches',
+    };
     return { node: null, error };
   }
   try {
@@ -82,7 +104,8 @@ class Parser {
       if ((flags[1] as string).includes('s')) this.dot = ALL;
     }
     const node = this.choice();
-    if (this.at < this.source.length) throw new Mistake(this.at, 'a ")" closes no group', 'write \\) for the character, or open the group');
+    if (this.at < this.source.length)
+      throw new Mistake(this.at, 'a ")" closes no group', 'write \\) for the character, or open the group');
     return node;
   }
 
@@ -105,7 +128,8 @@ class Parser {
     // A lazy `?` changes which text a group takes, never whether the whole matches.
     this.take('?');
     const again = this.at;
-    if (this.bounds() !== null) throw new Mistake(again, 'two repetitions follow each other', 'put the inner one in a group: (?:a*)+');
+    if (this.bounds() !== null)
+      throw new Mistake(again, 'two repetitions follow each other', 'put the inner one in a group: (?:a*)+');
     return { kind: 'repeat', item, ...bounds };
   }
 
@@ -115,7 +139,8 @@ class Parser {
     if (this.take('?')) return { min: 0, max: 1 };
     if (this.peek() !== '{') return null;
     const found = /^\{(\d{1,5})(,(\d{0,5}))?\}/.exec(this.source.slice(this.at, this.at + 16));
-    if (found === null) throw new Mistake(this.at, 'a "{" does not begin a count', 'write {2}, {2,} or {2,5}, or \\{ for the character');
+    if (found === null)
+      throw new Mistake(this.at, 'a "{" does not begin a count', 'write {2}, {2,} or {2,5}, or \\{ for the character');
     const min = Number(found[1]);
     const max = found[2] === undefined ? min : found[3] === '' ? Number.POSITIVE_INFINITY : Number(found[3]);
     if (min > REPEAT_MAX || (max > REPEAT_MAX && max !== Number.POSITIVE_INFINITY) || min > max) {
@@ -156,13 +181,23 @@ class Parser {
       const kind = /^(?::|P?<[A-Za-z_]\w*>)/.exec(this.source.slice(this.at));
       if (kind === null) {
         const look = /^<?[=!]/.test(this.source.slice(this.at));
-        if (look) throw new Mistake(begin, 'lookahead and lookbehind are not supported: they need backtracking', 'use a second match, or an inverted one');
-        throw new Mistake(begin, 'this kind of group is not supported', 'use (...), (?:...) or (?P<name>...); flags (?i) and (?s) only at the very start');
+        if (look)
+          throw new Mistake(
+            begin,
+            'lookahead and lookbehind are not supported: they need backtracking',
+            'use a second match, or an inverted one',
+          );
+        throw new Mistake(
+          begin,
+          'this kind of group is not supported',
+          'use (...), (?:...) or (?P<name>...); flags (?i) and (?s) only at the very start',
+        );
       }
       this.at += kind[0].length;
     }
     this.depth += 1;
-    if (this.depth > DEPTH_MAX) throw new Mistake(begin, `groups are nested more than ${DEPTH_MAX} deep`, 'remove groups that do nothing');
+    if (this.depth > DEPTH_MAX)
+      throw new Mistake(begin, `groups are nested more than ${DEPTH_MAX} deep`, 'remove groups that do nothing');
     const node = this.choice();
     this.depth -= 1;
     if (!this.take(')')) throw new Mistake(begin, 'a group is not closed', 'add ")", or write \\( for the character');
@@ -173,14 +208,25 @@ class Parser {
     if (this.take('A')) return { kind: 'start' };
     if (this.take('z')) return { kind: 'end' };
     const char = this.peek();
-    if (/^[1-9]$/.test(char)) throw new Mistake(begin, 'back-references are not supported: they need backtracking', 'repeat the expression itself');
-    if (char === 'b' || char === 'B') throw new Mistake(begin, 'word boundaries are not supported', 'name the characters around the word, such as [^a-z]');
+    if (/^[1-9]$/.test(char))
+      throw new Mistake(
+        begin,
+        'back-references are not supported: they need backtracking',
+        'repeat the expression itself',
+      );
+    if (char === 'b' || char === 'B')
+      throw new Mistake(
+        begin,
+        'word boundaries are not supported',
+        'name the characters around the word, such as [^a-z]',
+      );
     return this.chars(this.escapedSet(begin));
   }
 
   /** What follows a backslash, in and outside brackets. */
   private escapedSet(begin: number): readonly Range[] {
-    if (this.at >= this.source.length) throw new Mistake(begin, 'the pattern ends in a backslash', 'write \\\\ for the character');
+    if (this.at >= this.source.length)
+      throw new Mistake(begin, 'the pattern ends in a backslash', 'write \\\\ for the character');
     const char = this.next();
     switch (char) {
       case 'd':
@@ -200,14 +246,20 @@ class Parser {
     }
     const control = CONTROLS.get(char);
     if (control !== undefined) return [single(control)];
-    if (/[A-Za-z0-9]/.test(char)) throw new Mistake(begin, `\\${char} is not supported`, 'use \\d \\w \\s, \\n \\t \\r, \\xHH, or a class in brackets');
+    if (/[A-Za-z0-9]/.test(char))
+      throw new Mistake(
+        begin,
+        `\\${char} is not supported`,
+        'use \\d \\w \\s, \\n \\t \\r, \\xHH, or a class in brackets',
+      );
     return [single(char.codePointAt(0) as number)];
   }
 
   private hex(begin: number): number {
     const found = /^(?:([0-9A-Fa-f]{2})|\{([0-9A-Fa-f]{1,6})\})/.exec(this.source.slice(this.at, this.at + 8));
     const point = Number.parseInt(found?.[1] ?? found?.[2] ?? '', 16);
-    if (found === null || point > POINT_MAX) throw new Mistake(begin, '\\x names no character', 'write \\x41 or \\x{1F600}');
+    if (found === null || point > POINT_MAX)
+      throw new Mistake(begin, '\\x names no character', 'write \\x41 or \\x{1F600}');
     this.at += found[0].length;
     return point;
   }
@@ -217,7 +269,8 @@ class Parser {
     const ranges: Range[] = [];
     const first = this.at;
     while (this.at === first || this.peek() !== ']') {
-      if (this.at >= this.source.length) throw new Mistake(begin, 'a class is not closed', 'add "]", or write \\[ for the character');
+      if (this.at >= this.source.length)
+        throw new Mistake(begin, 'a class is not closed', 'add "]", or write \\[ for the character');
       const start = this.at;
       const from = this.member();
       if (this.peek() !== '-' || this.source[this.at + 1] === ']' || this.at + 1 >= this.source.length) {
@@ -229,7 +282,11 @@ class Parser {
       const low = from[0] as Range;
       const high = to[0] as Range;
       if (from.length > 1 || to.length > 1 || low[0] !== low[1] || high[0] !== high[1] || low[0] > high[0]) {
-        throw new Mistake(start, 'a range in a class has no order', 'write the lower character first, and - at the end for the character');
+        throw new Mistake(
+          start,
+          'a range in a class has no order',
+          'write the lower character first, and - at the end for the character',
+        );
       }
       ranges.push([low[0], high[0]]);
     }
@@ -240,7 +297,8 @@ class Parser {
 
   private member(): readonly Range[] {
     const begin = this.at;
-    if (this.source.startsWith('[:', begin)) throw new Mistake(begin, 'named classes are not supported', 'write the characters, such as a-z0-9');
+    if (this.source.startsWith('[:', begin))
+      throw new Mistake(begin, 'named classes are not supported', 'write the characters, such as a-z0-9');
     return this.take('\\') ? this.escapedSet(begin) : [single(this.next().codePointAt(0) as number)];
   }
 

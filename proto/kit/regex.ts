@@ -31,7 +31,11 @@ export function compileRegex(source: string): RegexResult {
   if (parsed.error !== null) return { regex: null, error: parsed.error };
   const program = assemble(parsed.node);
   if (program === null) {
-    const error = { position: 0, message: 'the pattern is too large', fix: 'use smaller {m,n} counts or split it in several matches' };
+    const error = {
+      position: 0,
+      message: 'the pattern is too large',
+      fix: 'use smaller {m,n} counts or split it in several matches',
+    };
     return { regex: null, error };
   }
   return { regex: new LazyDfa(source, program), error: null };

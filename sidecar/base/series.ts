@@ -55,7 +55,12 @@ export class SeriesTable {
   }
 
   /** Registers a metric and its overflow series. Once per name, at start: too little memory is a bug. */
-  register(name: string, kind: Metric['kind'], bounds: readonly number[] = [], seriesMax: number = LIMITS.seriesMax): Metric {
+  register(
+    name: string,
+    kind: Metric['kind'],
+    bounds: readonly number[] = [],
+    seriesMax: number = LIMITS.seriesMax,
+  ): Metric {
     assert(!this.metrics.has(name), `metric ${name} is registered twice`);
     const metric: Metric = { name, kind, bounds, seriesMax };
     const slot = this.allocate(width(metric));

@@ -119,7 +119,12 @@ test('a callback may arm itself again and cancel its neighbours', () => {
 
 test('a callback that throws delays its neighbours by one ring only', () => {
   const { bench, wheel, fired, timer } = setUp();
-  wheel.arm(new WheelTimer(() => { throw new Error('broken'); }), 20);
+  wheel.arm(
+    new WheelTimer(() => {
+      throw new Error('broken');
+    }),
+    20,
+  );
   wheel.arm(timer('neighbour'), 20);
   expect(() => bench.pass(30)).toThrow('broken');
   bench.pass(30);
@@ -127,17 +132,26 @@ test('a callback that throws delays its neighbours by one ring only', () => {
 });
 
 test('any mix of arms, cancels and time agrees with a plain list', () => {
-  const action = fc.record({ timer: fc.nat(9), delayMs: fc.oneof(fc.nat(50), fc.nat(40_000)), cancel: fc.boolean(), passMs: fc.nat(12_000) });
+  const action = fc.record({
+    timer: fc.nat(9),
+    delayMs: fc.oneof(fc.nat(50), fc.nat(40_000)),
+    cancel: fc.boolean(),
+    passMs: fc.nat(12_000),
+  });
   fc.assert(
     fc.property(fc.array(action, { maxLength: 40 }), (actions) => {
       const bench = new Bench();
       const wheel = new TimerWheel(bench, bench);
       const due = new Map<number, number>();
-      const timers = Array.from({ length: 10 }, (_, i) => new WheelTimer(() => {
-        const lateMs = bench.nowMs() - (due.get(i) ?? Number.NaN);
-        if (!(lateMs >= 0 && lateMs <= 17)) throw new Error(`timer ${i} fired ${lateMs} ms late`);
-        due.delete(i);
-      }));
+      const timers = Array.from(
+        { length: 10 },
+        (_, i) =>
+          new WheelTimer(() => {
+            const lateMs = bench.nowMs() - (due.get(i) ?? Number.NaN);
+            if (!(lateMs >= 0 && lateMs <= 17)) throw new Error(`timer ${i} fired ${lateMs} ms late`);
+            due.delete(i);
+          }),
+      );
       for (const { timer, delayMs, cancel, passMs } of actions) {
         if (cancel) {
           wheel.cancel(timers[timer] as WheelTimer);

@@ -11,28 +11,81 @@ function matches(source: string, text: string): boolean {
 }
 
 test.each([
-  ['', '', true], ['', 'a', false], ['a', 'a', true], ['a', 'ba', false], ['a|b', 'b', true], ['a|', '', true],
-  ['(a|ab)(c|bcd)', 'abcd', true], ['a*', 'aaaa', true], ['a+', '', false], ['a?b', 'b', true], ['a{2}', 'aaa', false],
-  ['a{2,}', 'aaaaa', true], ['a{0}', '', true], ['a{1,3}', 'aaaa', false], ['.', '\n', false], ['(?s).', '\n', true],
-  ['^a$', 'a', true], ['a^', 'a', false], ['$a', 'a', false], ['^*a', 'a', true], ['(^|x)a', 'xa', true], ['^$', '', true],
-  ['$^', '', true], ['\\A/v\\d+\\z', '/v12', true], ['[^/]+', 'a/b', false], ['[]a]', ']', true], ['[a-]', '-', true],
-  ['[\\d-]', '-', true], ['[^\\w]', '-', true], ['\\W', 'a', false], ['(?i)ab[c-e]', 'ABD', true], ['(?i)[^a]', 'A', false],
-  ['\\x41\\x{1F600}', 'A😀', true], ['.', '😀', true], ['[😀-😂]', '😁', true], ['(?P<id>\\d+)-(?<x>a)', '12-a', true],
-  ['(a*)*', 'aaa', true], ['(a*)+b', 'b', true], ['(?:a??)b', 'ab', true], ['\\.', 'x', false], ['\\/a\\-', '/a-', true],
-  ['a{2}?', 'aa', true], ['(|a)+', 'aa', true],
+  ['', '', true],
+  ['', 'a', false],
+  ['a', 'a', true],
+  ['a', 'ba', false],
+  ['a|b', 'b', true],
+  ['a|', '', true],
+  ['(a|ab)(c|bcd)', 'abcd', true],
+  ['a*', 'aaaa', true],
+  ['a+', '', false],
+  ['a?b', 'b', true],
+  ['a{2}', 'aaa', false],
+  ['a{2,}', 'aaaaa', true],
+  ['a{0}', '', true],
+  ['a{1,3}', 'aaaa', false],
+  ['.', '\n', false],
+  ['(?s).', '\n', true],
+  ['^a$', 'a', true],
+  ['a^', 'a', false],
+  ['$a', 'a', false],
+  ['^*a', 'a', true],
+  ['(^|x)a', 'xa', true],
+  ['^$', '', true],
+  ['$^', '', true],
+  ['\\A/v\\d+\\z', '/v12', true],
+  ['[^/]+', 'a/b', false],
+  ['[]a]', ']', true],
+  ['[a-]', '-', true],
+  ['[\\d-]', '-', true],
+  ['[^\\w]', '-', true],
+  ['\\W', 'a', false],
+  ['(?i)ab[c-e]', 'ABD', true],
+  ['(?i)[^a]', 'A', false],
+  ['\\x41\\x{1F600}', 'A😀', true],
+  ['.', '😀', true],
+  ['[😀-😂]', '😁', true],
+  ['(?P<id>\\d+)-(?<x>a)', '12-a', true],
+  ['(a*)*', 'aaa', true],
+  ['(a*)+b', 'b', true],
+  ['(?:a??)b', 'ab', true],
+  ['\\.', 'x', false],
+  ['\\/a\\-', '/a-', true],
+  ['a{2}?', 'aa', true],
+  ['(|a)+', 'aa', true],
 ])('%s on %j: %s', (source, text, expected) => {
   expect(matches(source, text)).toBe(expected);
 });
 
 test.each([
-  ['(?=a)', 0, 'lookahead'], ['a(?<!b)', 1, 'lookahead'], ['(a)\\1', 3, 'back-references'], ['\\bx', 0, 'word boundaries'],
-  ['*a', 0, 'nothing to repeat'], ['a**', 2, 'two repetitions'], ['a*+', 2, 'two repetitions'], ['(a', 0, 'not closed'],
-  ['a)', 1, 'closes no group'], ['[a', 0, 'not closed'], ['[b-a]', 1, 'no order'], ['[\\d-z]', 1, 'no order'],
-  ['a{', 1, 'count'], ['a{3,2}', 1, 'out of order'], ['a{1001}', 1, 'out of order'], ['a\\', 1, 'ends in a backslash'],
-  ['\\p', 0, 'not supported'], ['a(?i)b', 1, 'kind of group'], ['[[:alpha:]]', 1, 'named classes'], ['\\x{110000}', 0, 'no character'],
-  ['(?', 0, 'kind of group'], ['[\\', 1, 'ends in a backslash'], ['[a-', 0, 'not closed'],
-  ['a'.repeat(1_025), 1_024, 'longer'], [`${'('.repeat(101)}${')'.repeat(101)}`, 100, 'nested'],
-  ['(a{100}){100}', 0, 'too large'], ['((((){1000}){1000}){1000}){1000}', 0, 'too large'],
+  ['(?=a)', 0, 'lookahead'],
+  ['a(?<!b)', 1, 'lookahead'],
+  ['(a)\\1', 3, 'back-references'],
+  ['\\bx', 0, 'word boundaries'],
+  ['*a', 0, 'nothing to repeat'],
+  ['a**', 2, 'two repetitions'],
+  ['a*+', 2, 'two repetitions'],
+  ['(a', 0, 'not closed'],
+  ['a)', 1, 'closes no group'],
+  ['[a', 0, 'not closed'],
+  ['[b-a]', 1, 'no order'],
+  ['[\\d-z]', 1, 'no order'],
+  ['a{', 1, 'count'],
+  ['a{3,2}', 1, 'out of order'],
+  ['a{1001}', 1, 'out of order'],
+  ['a\\', 1, 'ends in a backslash'],
+  ['\\p', 0, 'not supported'],
+  ['a(?i)b', 1, 'kind of group'],
+  ['[[:alpha:]]', 1, 'named classes'],
+  ['\\x{110000}', 0, 'no character'],
+  ['(?', 0, 'kind of group'],
+  ['[\\', 1, 'ends in a backslash'],
+  ['[a-', 0, 'not closed'],
+  ['a'.repeat(1_025), 1_024, 'longer'],
+  [`${'('.repeat(101)}${')'.repeat(101)}`, 100, 'nested'],
+  ['(a{100}){100}', 0, 'too large'],
+  ['((((){1000}){1000}){1000}){1000}', 0, 'too large'],
 ])('%s is refused at %i: %s', (source, position, message) => {
   const { error } = compileRegex(source);
   expect(error).toMatchObject({ position, message: expect.stringContaining(message), fix: expect.stringMatching(/./) });
@@ -42,12 +95,17 @@ test.each([
 const pattern = fc.letrec<{ node: string; atom: string }>((tie) => ({
   atom: fc.oneof(
     { maxDepth: 2 },
-    { weight: 6, arbitrary: fc.constantFrom('a', 'b', 'c', '.', '[ab]', '[^a]', '\\w', '\\d', '[a-c1]', '\\W', '^', '$') },
+    {
+      weight: 6,
+      arbitrary: fc.constantFrom('a', 'b', 'c', '.', '[ab]', '[^a]', '\\w', '\\d', '[a-c1]', '\\W', '^', '$'),
+    },
     { weight: 3, arbitrary: tie('node').map((inner) => `(?:${inner})`) },
   ),
   node: fc
     .array(
-      fc.array(fc.tuple(tie('atom'), fc.constantFrom('', '', '', '*', '+', '?', '{2}', '{0,2}', '{1,}', '*?')), { maxLength: 3 }),
+      fc.array(fc.tuple(tie('atom'), fc.constantFrom('', '', '', '*', '+', '?', '{2}', '{0,2}', '{1,}', '*?')), {
+        maxLength: 3,
+      }),
       { minLength: 1, maxLength: 2 },
     )
     .map((choices) => choices.map((items) => items.map(quantified).join('')).join('|')),
@@ -59,7 +117,9 @@ function quantified([atom, times]: [string, string]): string {
 }
 
 test('agrees with RegExp on random patterns and texts', () => {
-  const text = fc.array(fc.constantFrom('a', 'b', 'c', '1', '-', '😀'), { maxLength: 5 }).map((chars) => chars.join(''));
+  const text = fc
+    .array(fc.constantFrom('a', 'b', 'c', '1', '-', '😀'), { maxLength: 5 })
+    .map((chars) => chars.join(''));
   const seconds = Number(process.env['WEFT_FUZZ_SECONDS'] ?? 2);
   let hits = 0;
   fc.assert(
@@ -70,7 +130,8 @@ test('agrees with RegExp on random patterns and texts', () => {
       for (const one of texts) {
         const expected = reference.test(one);
         if (expected) hits += 1;
-        if (regex.test(one) !== expected) throw new Error(`${source} on ${JSON.stringify(one)}: RegExp says ${expected}`);
+        if (regex.test(one) !== expected)
+          throw new Error(`${source} on ${JSON.stringify(one)}: RegExp says ${expected}`);
       }
     }),
     { numRuns: 1_000_000, interruptAfterTimeLimit: seconds * 1_000, markInterruptAsFailure: false },
@@ -79,7 +140,9 @@ test('agrees with RegExp on random patterns and texts', () => {
 }, 600_000);
 
 test('any text is a pattern or an error, never a throw', () => {
-  const soup = fc.array(fc.constantFrom(...'ab()[]{}*+?|\\^$.-,:<>=!P01xdi\u{1F600}'), { maxLength: 20 }).map((chars) => chars.join(''));
+  const soup = fc
+    .array(fc.constantFrom(...'ab()[]{}*+?|\\^$.-,:<>=!P01xdi\u{1F600}'), { maxLength: 20 })
+    .map((chars) => chars.join(''));
   fc.assert(
     fc.property(soup, (source) => {
       const { regex, error } = compileRegex(source);
