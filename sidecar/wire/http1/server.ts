@@ -69,7 +69,8 @@ export class Http1ServerConnection implements SocketEvents, ParserSink {
 
   /** Whether the response being written is the connection's last. */
   get isLast(): boolean {
-    return this.isDraining || !this.parser.keepAlive;
+    // HTTP/1.0 keep-alive is not offered: its clients take a body's end from the connection's (RFC 9112 §C.2.2).
+    return this.isDraining || !this.parser.keepAlive || !this.parser.isHttp11;
   }
 
   onBytes(chunk: Uint8Array): void {

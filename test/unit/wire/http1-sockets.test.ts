@@ -214,6 +214,15 @@ describe('an HTTP/1.1 server connection', () => {
     expect(text.length).toBeGreaterThan(block.length);
   });
 
+  test('ends the connection after answering HTTP/1.0', async () => {
+    const served = await serve((stream) => {
+      stream.writeHead(Head.response(200, []), false);
+      stream.writeData(Buffer.from('abc'), true);
+    });
+    const text = await exchange(served.port, 'GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n', null);
+    expect(text).toBe('HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nabc');
+  });
+
   test('draining ends an idle connection at once', async () => {
     const served = await serve((stream) => stream.writeHead(Head.response(200, []), true));
     const socket = await dial(served.port);
