@@ -92,7 +92,7 @@ async function call(
 }
 
 async function setUp(inbound: Protocol, outbound: Protocol): Promise<RelayProxy> {
-  const proxy = await relayProxy(inbound, outbound, await upstream(outbound));
+  const proxy = await relayProxy(inbound, outbound, [await upstream(outbound)]);
   cleanups.push(() => proxy.close());
   return proxy;
 }
@@ -138,15 +138,44 @@ describe.each(combinations)('%s in, %s out', (inbound, outbound) => {
   });
 });
 
-test('an upstream that is not there is answered here, by name', async () => {
+/** A loopback port on which nobody listens. */
+async function deadPort(): Promise<number> {
   const server = http.createServer();
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   server.close();
   await once(server, 'close');
-  const proxy = await relayProxy('http1', 'http1', port);
+  return port;
+}
+
+test('an upstream that is not there is answered here, by name', async () => {
+  const proxy = await relayProxy('http1', 'http1', [await deadPort()]);
   cleanups.push(() => proxy.close());
   const answer = await call('http1', proxy.port, 'GET', '/', null);
-  expect([answer.status, answer.headers['x-error']]).toEqual([503, 'connectFailed']);
+  expect([answer.status, answer.headers['x-weft-error']]).toEqual([503, 'UF']);
+  expect(proxy.finished[0]?.attempts).toBe(2);
+});
+
+test('a dead endpoint beside a live one costs no request, not even a POST', async () => {
+  const proxy = await relayProxy('http1', 'http1', [await deadPort(), await upstream('http1')]);
+  cleanups.push(() => proxy.close());
+  const statuses: number[] = [];
+  for (let i = 0; i < 40; i++) statuses.push((await call('http1', proxy.port, 'POST', '/x', Buffer.from('y'))).status);
+  expect(new Set(statuses)).toEqual(new Set([200]));
+});
+
+test('an upstream that never answers runs into the timeout of its rule', async () => {
+  const silent = http.createServer(() => {});
+  silent.listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  cleanups.push(() => {
+    silent.closeAllConnections();
+    silent.close();
+  });
+  const proxy = await relayProxy('http2', 'http1', [(silent.address() as AddressInfo).port], { requestTimeoutMs: 50 });
+  cleanups.push(() => proxy.close());
+  const answer = await call('http2', proxy.port, 'GET', '/', null);
+  expect([answer.status, answer.headers['x-weft-error']]).toEqual([504, 'UT']);
+  expect(proxy.finished[0]?.error?.kind).toBe('requestTimeout');
 });

@@ -1,16 +1,22 @@
-// A bare relay for tests: real sockets and codecs on both sides, one upstream, no policies. What goes through it
+// A bare relay for tests: real sockets and codecs on both sides, one cluster, one rule. What goes through it
 // goes through the same exchange, pool and connector as in a sidecar.
 
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
-import { type Attempt, type AttemptPolicy, Exchange } from '../../sidecar/proxy/relay.ts';
+import { threadClock } from '../../sidecar/base/clock.ts';
+import { TimerWheel } from '../../sidecar/base/timer-wheel.ts';
+import { DEFAULT_RULE } from '../../sidecar/config/compile-route.ts';
+import { type AttemptContext, RequestPlan } from '../../sidecar/proxy/attempt.ts';
+import { Exchange } from '../../sidecar/proxy/relay.ts';
+import type { CompiledRule } from '../../sidecar/proxy/route.ts';
+import { leastRequest } from '../../sidecar/upstream/balancer.ts';
+import { Cluster } from '../../sidecar/upstream/cluster.ts';
 import { connectorTo } from '../../sidecar/upstream/connect.ts';
 import { Pool } from '../../sidecar/upstream/pool.ts';
-import { ProxyError } from '../../sidecar/wire/error.ts';
 import { serveHttp1 } from '../../sidecar/wire/http1/server.ts';
 import { serveHttp2 } from '../../sidecar/wire/http2/server.ts';
 import { WireSocket } from '../../sidecar/wire/socket.ts';
-import { Head, type HttpStream, type StreamAcceptor } from '../../sidecar/wire/stream.ts';
+import type { StreamAcceptor } from '../../sidecar/wire/stream.ts';
 
 export interface RelayProxy {
   port: number;
@@ -18,31 +24,32 @@ export interface RelayProxy {
   close(): Promise<void>;
 }
 
-/** Listens on a free loopback port, speaks `inbound` there and `outbound` to `upstreamPort`. */
+/** Listens on a free loopback port, speaks `inbound` there and `outbound` to the upstreams, under the default rule but for `rule`. */
 export async function relayProxy(
   inbound: 'http1' | 'http2',
   outbound: 'http1' | 'http2',
-  upstreamPort: number,
+  upstreamPorts: readonly number[],
+  rule: Partial<CompiledRule> = {},
 ): Promise<RelayProxy> {
   const finished: Exchange[] = [];
-  const pool = new Pool(
-    connectorTo({ host: '127.0.0.1', port: upstreamPort, protocol: outbound, tls: null, connectTimeoutMs: 1000 }),
-    { connectionsMax: 64, pendingRequestsMax: 1024, requestsPerConnection: outbound === 'http2' ? 100 : 1 },
-  );
-  const policy: AttemptPolicy = {
-    start(attempt: Attempt) {
-      attempt.withdraw = () => void pool.cancel(attempt);
-      return pool.request(attempt) ? null : new ProxyError('overflow', 'local', 'too many requests wait');
-    },
-    retryAfterMs: () => -1,
-    judge: () => null,
-    schedule: () => () => {},
-    respond: (downstream: HttpStream, _request, error) => {
-      downstream.writeHead(Head.response(503, ['x-error', error.kind, 'content-length', '0']), true);
-    },
-    finish: (exchange) => finished.push(exchange),
+  const cluster = new Cluster(leastRequest(Math.random), Math.random);
+  for (const port of upstreamPorts) {
+    const address = { host: '127.0.0.1', port, protocol: outbound, tls: null, connectTimeoutMs: 1000 };
+    const limits = {
+      connectionsMax: 64,
+      pendingRequestsMax: 1024,
+      requestsPerConnection: outbound === 'http2' ? 100 : 1,
+    };
+    cluster.setEndpoint(`test/app/${port}`, ['port', String(port)], new Pool(connectorTo(address), limits));
+  }
+  const context: AttemptContext = {
+    clock: threadClock,
+    wheel: new TimerWheel(threadClock),
+    random: Math.random,
+    onFinish: (exchange) => finished.push(exchange),
   };
-  const accept: StreamAcceptor = (stream) => new Exchange(stream, () => policy);
+  const accept: StreamAcceptor = (stream) =>
+    new Exchange(stream, (exchange) => new RequestPlan(context, exchange, cluster, { ...DEFAULT_RULE, ...rule }, []));
   const sockets = new Set<Socket>();
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     sockets.add(socket);
@@ -57,7 +64,7 @@ export async function relayProxy(
     port: (server.address() as AddressInfo).port,
     finished,
     async close() {
-      pool.close();
+      for (const port of upstreamPorts) cluster.removeEndpoint(`test/app/${port}`);
       for (const socket of sockets) socket.destroy();
       server.close();
       await once(server, 'close');

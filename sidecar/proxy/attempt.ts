@@ -1,0 +1,219 @@
+// How one request tries: which endpoint, how long, and whether again. Every guard it takes is given back exactly
+// once, in `finish`; what an endpoint did is told to its health as soon as it is known.
+
+import type { Clock } from '../base/clock.ts';
+import type { Random } from '../base/random.ts';
+import { type TimerWheel, WheelTimer } from '../base/timer-wheel.ts';
+import { backoffMs } from '../upstream/backoff.ts';
+import type { Guard } from '../upstream/budget.ts';
+import type { Cluster, Endpoint } from '../upstream/cluster.ts';
+import type { Verdict } from '../upstream/outlier.ts';
+import { ProxyError } from '../wire/error.ts';
+import { headerValue } from '../wire/headers.ts';
+import type { Head, HttpStream } from '../wire/stream.ts';
+import type { Attempt, AttemptPolicy, Exchange } from './relay.ts';
+import { respond } from './respond.ts';
+import type { CompiledRule } from './route.ts';
+
+/** What every request of a worker shares. */
+export interface AttemptContext {
+  clock: Clock;
+  wheel: TimerWheel;
+  random: Random;
+  /** Runs last, once a request: metrics, log, span. */
+  onFinish(exchange: Exchange): void;
+}
+
+/** RFC 9110 §9.2.2: sending these twice has the effect of sending them once. */
+const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
+
+const GRPC_UNAVAILABLE = '14';
+
+/** The plan of one request towards one cluster. */
+export class RequestPlan implements AttemptPolicy {
+  private readonly context: AttemptContext;
+  private readonly exchange: Exchange;
+  private readonly cluster: Cluster;
+  private readonly rule: CompiledRule;
+  private readonly labels: readonly string[];
+  private readonly requestGuard: Guard;
+  private retryGuard: Guard | null = null;
+  private endpoint: Endpoint | null = null;
+  private isProbe = false;
+  /** The endpoint's place is taken and its verdict is still due. */
+  private counted = false;
+  /** Set when a response head was refused by `judge`: policy allowed the retry already. */
+  private judged = false;
+  private readonly requestTimer: WheelTimer;
+  private tryTimer: WheelTimer | null = null;
+  private idleTimer: WheelTimer | null = null;
+  private bytesAtIdleCheck = -1;
+
+  constructor(
+    context: AttemptContext,
+    exchange: Exchange,
+    cluster: Cluster,
+    rule: CompiledRule,
+    labels: readonly string[],
+  ) {
+    this.context = context;
+    this.exchange = exchange;
+    this.cluster = cluster;
+    this.rule = rule;
+    this.labels = labels;
+    this.cluster.inFlight++;
+    this.requestGuard = cluster.budget.acquireRequest();
+    this.requestTimer = new WheelTimer(() => {
+      const detail = `no response head within ${rule.requestTimeoutMs} ms (timeouts.request of ${rule.name})`;
+      exchange.abort(new ProxyError('requestTimeout', 'upstream', detail));
+    });
+    if (rule.requestTimeoutMs > 0) context.wheel.arm(this.requestTimer, rule.requestTimeoutMs);
+  }
+
+  start(attempt: Attempt, _head: Head, number: number): ProxyError | null {
+    const { cluster } = this;
+    if (number === 0 && cluster.inFlight > cluster.requestsMax) {
+      return new ProxyError(
+        'overflow',
+        'local',
+        `more than ${cluster.requestsMax} requests under way (connection_pool.requests_max)`,
+      );
+    }
+    const nowMs = this.context.clock.nowMs();
+    const endpoint = cluster.pick(this.labels, nowMs, this.endpoint);
+    if (endpoint === null) {
+      const detail =
+        cluster.size === 0 ? 'the Service has no endpoints' : 'every endpoint is ejected or none has the labels';
+      return new ProxyError('noEndpoint', 'local', detail);
+    }
+    if (!endpoint.pool.request(attempt)) {
+      return new ProxyError(
+        'overflow',
+        'local',
+        `too many requests wait for ${endpoint.name} (connection_pool.pending_requests_max)`,
+      );
+    }
+    attempt.withdraw = () => void endpoint.pool.cancel(attempt);
+    this.endpoint = endpoint;
+    this.isProbe = endpoint.health.begin(nowMs);
+    endpoint.inFlight++;
+    this.counted = true;
+    if (this.rule.perTryTimeoutMs > 0) this.armTry(attempt);
+    return null;
+  }
+
+  judge(head: Head): ProxyError | null {
+    this.disarm(this.tryTimer);
+    const unavailable = headerValue(head.headers, 'grpc-status') === GRPC_UNAVAILABLE;
+    this.settle(head.status >= 500 || unavailable ? 'failure' : 'success');
+    const { retry } = this.rule;
+    const gateway = head.status === 502 || head.status === 503 || head.status === 504;
+    this.judged = ((gateway && retry.onGatewayError) || (unavailable && retry.onUnavailable)) && this.mayRepeat();
+    if (this.judged) return new ProxyError('unavailable', 'upstream', `answered ${head.status}`);
+    this.disarm(this.requestTimer);
+    if (this.rule.idleTimeoutMs > 0) this.armIdle();
+    return null;
+  }
+
+  retryAfterMs(_head: Head, error: ProxyError, number: number): number {
+    this.disarm(this.tryTimer);
+    if (!this.judged) this.settle(verdictOf(error));
+    const { retry } = this.rule;
+    if (number >= retry.attempts || !this.isRetryable(error)) return this.giveUp();
+    this.retryGuard?.release();
+    this.retryGuard = this.cluster.budget.tryAcquireRetry();
+    if (this.retryGuard === null) return this.giveUp();
+    this.judged = false;
+    return backoffMs(number, this.context.random, retry.backoffBaseMs, retry.backoffMaxMs);
+  }
+
+  schedule(delayMs: number, callback: () => void): () => void {
+    const timer = new WheelTimer(callback);
+    this.context.wheel.arm(timer, delayMs);
+    return () => this.context.wheel.cancel(timer);
+  }
+
+  respond(downstream: HttpStream, request: Head, error: ProxyError): void {
+    respond(downstream, request, error);
+  }
+
+  finish(exchange: Exchange): void {
+    this.disarm(this.requestTimer);
+    this.disarm(this.tryTimer);
+    this.disarm(this.idleTimer);
+    this.settle('unknown');
+    this.requestGuard.release();
+    this.retryGuard?.release();
+    this.cluster.inFlight--;
+    this.context.onFinish(exchange);
+  }
+
+  /** A response that policy would have retried and may not be is relayed: from here on only the idle timeout holds. */
+  private giveUp(): number {
+    if (this.judged) {
+      this.judged = false;
+      this.disarm(this.requestTimer);
+      if (this.rule.idleTimeoutMs > 0) this.armIdle();
+    }
+    return -1;
+  }
+
+  private isRetryable(error: ProxyError): boolean {
+    const { retry } = this.rule;
+    if (this.judged) return true;
+    if (error.retry === 'yes') return retry.onConnectFailure;
+    if (!this.mayRepeat()) return false;
+    return error.retry === 'reusedOnly' || (retry.onReset && error.source === 'upstream');
+  }
+
+  private mayRepeat(): boolean {
+    return this.rule.retry.nonIdempotent || IDEMPOTENT.has(this.exchange.request?.method ?? '');
+  }
+
+  /** Tells the endpoint's health how it did and gives its place back; once an attempt, later calls do nothing. */
+  private settle(verdict: Verdict): void {
+    const endpoint = this.endpoint;
+    if (endpoint === null || !this.counted) return;
+    this.counted = false;
+    endpoint.inFlight--;
+    endpoint.health.record(verdict, this.isProbe, this.context.clock.nowMs());
+  }
+
+  private armTry(attempt: Attempt): void {
+    const { perTryTimeoutMs, name } = this.rule;
+    this.tryTimer = new WheelTimer(() => {
+      const detail = `no response head within ${perTryTimeoutMs} ms (timeouts.per_try of ${name})`;
+      const error = new ProxyError('perTryTimeout', 'upstream', detail);
+      attempt.abandon(error);
+      this.exchange.onAttemptFailed(attempt, error);
+    });
+    this.context.wheel.arm(this.tryTimer, perTryTimeoutMs);
+  }
+
+  /** Looks once per interval whether a byte moved, instead of touching the wheel with every chunk. */
+  private armIdle(): void {
+    const { idleTimeoutMs, name } = this.rule;
+    const timer = new WheelTimer(() => {
+      const bytes = this.exchange.requestBytes + this.exchange.responseBytes;
+      if (bytes === this.bytesAtIdleCheck) {
+        const detail = `no byte moved for ${idleTimeoutMs} ms (timeouts.idle of ${name})`;
+        this.exchange.abort(new ProxyError('idleTimeout', 'upstream', detail));
+        return;
+      }
+      this.bytesAtIdleCheck = bytes;
+      this.context.wheel.arm(timer, idleTimeoutMs);
+    });
+    this.idleTimer = timer;
+    this.bytesAtIdleCheck = this.exchange.requestBytes + this.exchange.responseBytes;
+    this.context.wheel.arm(timer, idleTimeoutMs);
+  }
+
+  private disarm(timer: WheelTimer | null): void {
+    if (timer?.armed) this.context.wheel.cancel(timer);
+  }
+}
+
+/** What a failure says of the endpoint: a refused stream or a full pool says nothing of its health. */
+function verdictOf(error: ProxyError): Verdict {
+  return error.source === 'upstream' && error.kind !== 'refused' ? 'failure' : 'unknown';
+}

@@ -1,0 +1,96 @@
+// The endpoints of one Service as this worker sees them: who is picked, who is ejected, how many retries are left.
+// State that outlives a config change: an endpoint keeps its pool and its health for as long as its name stays.
+
+import { LIMITS } from '../base/limits.ts';
+import type { Random } from '../base/random.ts';
+import type { Balanced, Balancer } from './balancer.ts';
+import { RetryBudget } from './budget.ts';
+import { type EndpointHealth, OUTLIER_DEFAULTS, OutlierDetector, type OutlierPolicy } from './outlier.ts';
+import type { Pool } from './pool.ts';
+
+/** One workload that can be called. */
+export class Endpoint implements Balanced {
+  /** Resource name: `namespace/service/workload`. */
+  readonly name: string;
+  /** Flat `[label, value, ...]`. */
+  readonly labels: readonly string[];
+  readonly pool: Pool;
+  readonly health: EndpointHealth;
+  inFlight = 0;
+
+  constructor(name: string, labels: readonly string[], pool: Pool, health: EndpointHealth) {
+    this.name = name;
+    this.labels = labels;
+    this.pool = pool;
+    this.health = health;
+  }
+
+  admits(nowMs: number): boolean {
+    return this.health.admits(nowMs);
+  }
+}
+
+export class Cluster {
+  readonly budget = new RetryBudget();
+  /** Requests under way; at most `requestsMax` (1,024: Envoy's circuit breaker). */
+  inFlight = 0;
+  requestsMax: number = LIMITS.clusterRequestsMax;
+  private readonly balancer: Balancer;
+  private readonly detector: OutlierDetector;
+  private endpoints: readonly Endpoint[] = [];
+  /** Endpoints by label selection, so that a weighted pick of `version: v2` filters nothing per request. */
+  private readonly subsets = new Map<string, readonly Endpoint[]>();
+
+  constructor(balancer: Balancer, random: Random, outlier: OutlierPolicy = OUTLIER_DEFAULTS) {
+    this.balancer = balancer;
+    this.detector = new OutlierDetector(random, outlier);
+  }
+
+  get size(): number {
+    return this.endpoints.length;
+  }
+
+  /** Adds an endpoint, or replaces the one of this name: changed labels or address mean a new pool. */
+  setEndpoint(name: string, labels: readonly string[], pool: Pool): void {
+    this.removeEndpoint(name);
+    this.endpoints = [...this.endpoints, new Endpoint(name, labels, pool, this.detector.track())];
+    this.subsets.clear();
+  }
+
+  /** Withdraws an endpoint: nothing new goes there, what is under way ends by itself. */
+  removeEndpoint(name: string): void {
+    const gone = this.endpoints.find((endpoint) => endpoint.name === name);
+    if (gone === undefined) return;
+    this.endpoints = this.endpoints.filter((endpoint) => endpoint !== gone);
+    this.subsets.clear();
+    gone.health.remove();
+    gone.pool.close();
+  }
+
+  /** An endpoint with these labels, other than `avoid` if there is another; null when there is none to be had. */
+  pick(labels: readonly string[], nowMs: number, avoid: Endpoint | null): Endpoint | null {
+    const candidates = labels.length === 0 ? this.endpoints : this.subset(labels);
+    return this.balancer.pick(candidates, nowMs, avoid, this.detector.panic);
+  }
+
+  private subset(labels: readonly string[]): readonly Endpoint[] {
+    const key = labels.join('\0');
+    let found = this.subsets.get(key);
+    if (found === undefined) {
+      // Slow path: once per selection and change of the endpoints.
+      found = this.endpoints.filter((endpoint) => hasLabels(endpoint.labels, labels));
+      this.subsets.set(key, found);
+    }
+    return found;
+  }
+}
+
+function hasLabels(labels: readonly string[], wanted: readonly string[]): boolean {
+  for (let i = 0; i < wanted.length; i += 2) {
+    let found = false;
+    for (let j = 0; j < labels.length && !found; j += 2)
+      found = labels[j] === wanted[i] && labels[j + 1] === wanted[i + 1];
+    if (!found) return false;
+  }
+  return true;
+}
