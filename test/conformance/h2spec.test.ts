@@ -17,33 +17,37 @@ function findH2spec(): string | null {
 
 const program = findH2spec();
 
-test.skipIf(program === null && process.env['CI'] === undefined)('h2spec --strict passes (needs h2spec on PATH or WEFT_H2SPEC)', async () => {
-  if (program === null) throw new Error('h2spec is not installed; put it on PATH or name it in WEFT_H2SPEC');
-  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
-    serveHttp2(
-      new WireSocket(socket),
-      (stream) => {
-        const answer = (): void => {
-          stream.writeHead(Head.response(200, ['content-length', '5']), false);
-          stream.writeData(Buffer.from('hello'), true);
-        };
-        return {
-          onHead: (_, end) => end && answer(),
-          onData: (_, end) => end && answer(),
-          onEnd: answer,
-          onDrain() {},
-          onReset() {},
-        };
-      },
-      { scheme: 'http', onGuard() {}, onClose() {} },
-    );
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const port = (server.address() as AddressInfo).port;
-  const output = await new Promise<string>((resolve) => {
-    execFile(program, ['--strict', '-h', '127.0.0.1', '-p', String(port), '-o', '2'], (_, stdout) => resolve(stdout));
-  });
-  server.close();
-  const failures = output.slice(output.indexOf('Failures:'));
-  expect(output, failures).toMatch(/\n1\d\d tests, 1\d\d passed, \d+ skipped, 0 failed/);
-}, 300_000);
+test.skipIf(program === null && process.env['CI'] === undefined)(
+  'h2spec --strict passes (needs h2spec on PATH or WEFT_H2SPEC)',
+  async () => {
+    if (program === null) throw new Error('h2spec is not installed; put it on PATH or name it in WEFT_H2SPEC');
+    const server = net.createServer({ allowHalfOpen: true }, (socket) => {
+      serveHttp2(
+        new WireSocket(socket),
+        (stream) => {
+          const answer = (): void => {
+            stream.writeHead(Head.response(200, ['content-length', '5']), false);
+            stream.writeData(Buffer.from('hello'), true);
+          };
+          return {
+            onHead: (_, end) => end && answer(),
+            onData: (_, end) => end && answer(),
+            onEnd: answer,
+            onDrain() {},
+            onReset() {},
+          };
+        },
+        { scheme: 'http', onGuard() {}, onClose() {} },
+      );
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const port = (server.address() as AddressInfo).port;
+    const output = await new Promise<string>((resolve) => {
+      execFile(program, ['--strict', '-h', '127.0.0.1', '-p', String(port), '-o', '2'], (_, stdout) => resolve(stdout));
+    });
+    server.close();
+    const failures = output.slice(output.indexOf('Failures:'));
+    expect(output, failures).toMatch(/\n1\d\d tests, 1\d\d passed, \d+ skipped, 0 failed/);
+  },
+  300_000,
+);

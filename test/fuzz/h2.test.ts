@@ -44,64 +44,86 @@ function read(parts: Uint8Array[]): string[] {
   return seen;
 }
 
-test('frames read the same however they are cut', () => {
-  fc.assert(
-    fc.property(fc.array(anyFrame, { minLength: 1, maxLength: 12 }), cuts, (list, sizes) => {
-      const whole = Buffer.concat(list);
-      const expected = read([whole]);
-      expect(expected.length).toBe(list.length);
-      expect(read(pieces(whole, sizes))).toEqual(expected);
-    }),
-    options,
-  );
-}, timeoutMs);
+test(
+  'frames read the same however they are cut',
+  () => {
+    fc.assert(
+      fc.property(fc.array(anyFrame, { minLength: 1, maxLength: 12 }), cuts, (list, sizes) => {
+        const whole = Buffer.concat(list);
+        const expected = read([whole]);
+        expect(expected.length).toBe(list.length);
+        expect(read(pieces(whole, sizes))).toEqual(expected);
+      }),
+      options,
+    );
+  },
+  timeoutMs,
+);
 
-test('random frames never throw', () => {
-  fc.assert(
-    fc.property(fc.array(anyFrame, { maxLength: 20 }), cuts, (list, sizes) => {
-      const socket = new WireSocket(new net.Socket());
-      serveHttp2(
-        socket,
-        (stream) => ({
-          onHead: (_, end) => void (end && stream.writeData(GET, true)),
-          onData: () => stream.pause(),
-          onEnd: (trailers) => stream.writeEnd(trailers),
-          onDrain() {},
-          onReset() {},
-        }),
-        { scheme: 'http', onGuard() {}, onClose() {} },
-      );
-      for (const part of pieces(Buffer.concat([PREFACE, ...list]), sizes)) socket.events.onBytes(part);
-      socket.destroy();
-    }),
-    options,
-  );
-}, timeoutMs);
+test(
+  'random frames never throw',
+  () => {
+    fc.assert(
+      fc.property(fc.array(anyFrame, { maxLength: 20 }), cuts, (list, sizes) => {
+        const socket = new WireSocket(new net.Socket());
+        serveHttp2(
+          socket,
+          (stream) => ({
+            onHead: (_, end) => void (end && stream.writeData(GET, true)),
+            onData: () => stream.pause(),
+            onEnd: (trailers) => stream.writeEnd(trailers),
+            onDrain() {},
+            onReset() {},
+          }),
+          { scheme: 'http', onGuard() {}, onClose() {} },
+        );
+        for (const part of pieces(Buffer.concat([PREFACE, ...list]), sizes)) socket.events.onBytes(part);
+        socket.destroy();
+      }),
+      options,
+    );
+  },
+  timeoutMs,
+);
 
-test('random header blocks never throw', () => {
-  const decoder = new HpackDecoder();
-  fc.assert(
-    fc.property(fc.uint8Array({ maxLength: 200 }), (block) => void decoder.decode(block)),
-    options,
-  );
-}, timeoutMs);
+test(
+  'random header blocks never throw',
+  () => {
+    const decoder = new HpackDecoder();
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), (block) => void decoder.decode(block)),
+      options,
+    );
+  },
+  timeoutMs,
+);
 
-test('what the encoder writes the decoder reads, block after block', () => {
-  const text = fc.string({ unit: fc.integer({ min: 0, max: 255 }).map((code) => String.fromCharCode(code)), maxLength: 90 });
-  const name = fc.oneof(fc.constantFrom(':path', 'cookie', 'authorization', 'x-a', 'x-b', 'content-type'), text);
-  const lists = fc.array(fc.array(fc.tuple(name, fc.oneof(fc.constantFrom('', 'one', 'two'), text)), { maxLength: 20 }), { maxLength: 8 });
-  fc.assert(
-    fc.property(lists, fc.array(fc.nat(5000)), (blocks, sizes) => {
-      const encoder = new HpackEncoder();
-      const decoder = new HpackDecoder();
-      for (const [i, block] of blocks.entries()) {
-        const size = sizes[i];
-        if (size !== undefined) encoder.setTableSize(size);
-        encoder.start();
-        encoder.fields(block.flat());
-        expect(decoder.decode(encoder.finish())).toEqual(block.flat());
-      }
-    }),
-    options,
-  );
-}, timeoutMs);
+test(
+  'what the encoder writes the decoder reads, block after block',
+  () => {
+    const text = fc.string({
+      unit: fc.integer({ min: 0, max: 255 }).map((code) => String.fromCharCode(code)),
+      maxLength: 90,
+    });
+    const name = fc.oneof(fc.constantFrom(':path', 'cookie', 'authorization', 'x-a', 'x-b', 'content-type'), text);
+    const lists = fc.array(
+      fc.array(fc.tuple(name, fc.oneof(fc.constantFrom('', 'one', 'two'), text)), { maxLength: 20 }),
+      { maxLength: 8 },
+    );
+    fc.assert(
+      fc.property(lists, fc.array(fc.nat(5000)), (blocks, sizes) => {
+        const encoder = new HpackEncoder();
+        const decoder = new HpackDecoder();
+        for (const [i, block] of blocks.entries()) {
+          const size = sizes[i];
+          if (size !== undefined) encoder.setTableSize(size);
+          encoder.start();
+          encoder.fields(block.flat());
+          expect(decoder.decode(encoder.finish())).toEqual(block.flat());
+        }
+      }),
+      options,
+    );
+  },
+  timeoutMs,
+);

@@ -73,7 +73,8 @@ export class Http2ClientConnection implements SessionRole {
   onHeaders(id: number, stream: Http2Stream | undefined, list: HeaderList, end: boolean): void {
     if (stream === undefined) return;
     const session = this.session;
-    if (session.listTooLarge) return session.streamError(id, CODE.ENHANCE_YOUR_CALM, 'the response head exceeds 60 KiB or 100 fields');
+    if (session.listTooLarge)
+      return session.streamError(id, CODE.ENHANCE_YOUR_CALM, 'the response head exceeds 60 KiB or 100 fields');
     const head = responseHead(list);
     if (typeof head === 'string') return session.streamError(id, CODE.PROTOCOL_ERROR, head);
     if (head.status < 200) {
@@ -106,7 +107,9 @@ export class Http2ClientConnection implements SessionRole {
     for (const stream of Array.from(this.session.streams.values())) {
       if (stream.id <= lastStreamId) continue;
       this.session.streams.delete(stream.id);
-      stream.fail(new ProxyError('refused', 'upstream', 'the peer is going away and did not process the stream', 'yes'));
+      stream.fail(
+        new ProxyError('refused', 'upstream', 'the peer is going away and did not process the stream', 'yes'),
+      );
     }
     this.onRoom();
   }

@@ -171,7 +171,9 @@ export function headersFrames(streamId: number, block: Uint8Array, end: boolean,
   for (let at = 0; at < block.length; at += frameBytesMax) {
     const part = block.subarray(at, at + frameBytesMax);
     const last = at + part.length === block.length ? FLAG.END_HEADERS : 0;
-    frames.push(frame(at === 0 ? FRAME.HEADERS : FRAME.CONTINUATION, at === 0 ? flags | last : last, streamId, part.length, 0));
+    frames.push(
+      frame(at === 0 ? FRAME.HEADERS : FRAME.CONTINUATION, at === 0 ? flags | last : last, streamId, part.length, 0),
+    );
     frames.push(part);
   }
   return Buffer.concat(frames);

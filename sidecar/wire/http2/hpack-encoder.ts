@@ -130,7 +130,14 @@ export class HpackEncoder {
     }
   }
 
-  private literal(flags: number, prefixBits: number, index: number, name: string, value: string, secret: boolean): void {
+  private literal(
+    flags: number,
+    prefixBits: number,
+    index: number,
+    name: string,
+    value: string,
+    secret: boolean,
+  ): void {
     this.integer(flags, prefixBits, index);
     if (index === 0) this.text(name, false);
     this.text(value, secret);

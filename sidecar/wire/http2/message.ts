@@ -53,15 +53,45 @@ export function contentLength(headers: HeaderList): number {
 type Setter = (head: Head, value: string) => void;
 
 const REQUEST_PSEUDO = new Map<string, Setter>([
-  [':method', (head, value) => void (head.method = value)],
-  [':scheme', (head, value) => void (head.scheme = value)],
-  [':authority', (head, value) => void (head.authority = value.toLowerCase())],
-  [':path', (head, value) => void (head.path = value)],
-  [':protocol', (head, value) => void (head.protocol = value)],
+  [
+    ':method',
+    (head, value) => {
+      head.method = value;
+    },
+  ],
+  [
+    ':scheme',
+    (head, value) => {
+      head.scheme = value;
+    },
+  ],
+  [
+    ':authority',
+    (head, value) => {
+      head.authority = value.toLowerCase();
+    },
+  ],
+  [
+    ':path',
+    (head, value) => {
+      head.path = value;
+    },
+  ],
+  [
+    ':protocol',
+    (head, value) => {
+      head.protocol = value;
+    },
+  ],
 ]);
 
 const RESPONSE_PSEUDO = new Map<string, Setter>([
-  [':status', (head, value) => void (head.status = /^[1-9]\d\d$/.test(value) ? Number(value) : 0)],
+  [
+    ':status',
+    (head, value) => {
+      head.status = /^[1-9]\d\d$/.test(value) ? Number(value) : 0;
+    },
+  ],
 ]);
 
 /** Reads the leading pseudo-headers; the offset of the first regular field, or a reason. */
@@ -85,7 +115,8 @@ function readFields(list: HeaderList, from: number, into: HeaderList): string | 
   for (let i = from; i < list.length; i += 2) {
     const name = list[i] as string;
     const value = list[i + 1] as string;
-    if (!NAME.test(name)) return name.startsWith(':') ? 'a pseudo-header after a field' : 'a field name is not lower-case token';
+    if (!NAME.test(name))
+      return name.startsWith(':') ? 'a pseudo-header after a field' : 'a field name is not lower-case token';
     if (BAD_VALUE.test(value)) return `the value of ${name} has a forbidden character`;
     if (FORBIDDEN.has(name)) return `${name} is forbidden in HTTP/2`;
     if (name === 'te' && value !== 'trailers') return 'te may only say "trailers"';
@@ -122,8 +153,10 @@ function checkRequest(head: Head, seen: Set<string>): string | null {
   if (head.method === 'CONNECT' && !seen.has(':protocol')) {
     return seen.has(':scheme') || seen.has(':path') ? 'CONNECT has neither :scheme nor :path' : null;
   }
-  if (seen.has(':protocol') && (head.method !== 'CONNECT' || head.protocol === '')) return ':protocol belongs to CONNECT';
+  if (seen.has(':protocol') && (head.method !== 'CONNECT' || head.protocol === ''))
+    return ':protocol belongs to CONNECT';
   if (!seen.has(':scheme') || head.scheme === '') return ':scheme is missing';
-  if (!PATH.test(head.path) || (head.path === '*' && head.method !== 'OPTIONS')) return ':path is missing or not a path';
+  if (!PATH.test(head.path) || (head.path === '*' && head.method !== 'OPTIONS'))
+    return ':path is missing or not a path';
   return null;
 }

@@ -123,7 +123,16 @@ export class Http2ServerConnection implements SessionRole {
     this.session.addStream(stream);
     if (end) this.session.endRemote(stream);
     stream.writeHead(Head.response(431, ['content-length', '0']), true);
-    stream.reset(new ProxyError('headersTooLarge', 'downstream', 'header list exceeds 60 KiB or 100 fields', 'no', null, CODE.NO_ERROR));
+    stream.reset(
+      new ProxyError(
+        'headersTooLarge',
+        'downstream',
+        'header list exceeds 60 KiB or 100 fields',
+        'no',
+        null,
+        CODE.NO_ERROR,
+      ),
+    );
   }
 
   private onBytes(chunk: Uint8Array): void {
@@ -139,6 +148,10 @@ export class Http2ServerConnection implements SessionRole {
 }
 
 /** Serves HTTP/2 on an accepted connection; every request stream is given to `accept`. */
-export function serveHttp2(socket: WireSocket, accept: StreamAcceptor, options: Http2ServerOptions): Http2ServerConnection {
+export function serveHttp2(
+  socket: WireSocket,
+  accept: StreamAcceptor,
+  options: Http2ServerOptions,
+): Http2ServerConnection {
   return new Http2ServerConnection(socket, accept, options);
 }

@@ -69,7 +69,12 @@ export class Http2Session implements StreamHost {
 
   /** Announces our settings; `extra` are the role's own. */
   start(extra: readonly number[]): void {
-    const own = [SETTING.INITIAL_WINDOW_SIZE, limits.STREAM_WINDOW_BYTES, SETTING.MAX_HEADER_LIST_SIZE, limits.HEADER_LIST_BYTES_MAX];
+    const own = [
+      SETTING.INITIAL_WINDOW_SIZE,
+      limits.STREAM_WINDOW_BYTES,
+      SETTING.MAX_HEADER_LIST_SIZE,
+      limits.HEADER_LIST_BYTES_MAX,
+    ];
     this.socket.write(frames.settingsFrame(own.concat(extra)));
     this.socket.write(frames.wordFrame(FRAME.WINDOW_UPDATE, 0, limits.CONNECTION_WINDOW_BYTES - 65535));
   }
@@ -308,7 +313,8 @@ export class Http2Session implements StreamHost {
 
   private onFrame(type: number, flags: number, id: number, payload: Uint8Array): boolean {
     if (!this.settled) {
-      if (type !== FRAME.SETTINGS || (flags & FLAG.ACK) !== 0) return this.protocolError('the first frame is not SETTINGS');
+      if (type !== FRAME.SETTINGS || (flags & FLAG.ACK) !== 0)
+        return this.protocolError('the first frame is not SETTINGS');
       this.settled = true;
     }
     if (this.blockId !== 0 && (type !== FRAME.CONTINUATION || id !== this.blockId)) {
@@ -384,7 +390,8 @@ export class Http2Session implements StreamHost {
     if (fragment !== null && (flags & FLAG.PRIORITY) !== 0) {
       if (fragment.length < 5) fragment = null;
       else {
-        if ((frames.readUint32(fragment, 0) & 0x7fffffff) === id) return this.fail(CODE.PROTOCOL_ERROR, 'a stream depends on itself');
+        if ((frames.readUint32(fragment, 0) & 0x7fffffff) === id)
+          return this.fail(CODE.PROTOCOL_ERROR, 'a stream depends on itself');
         fragment = fragment.subarray(5);
       }
     }
@@ -431,7 +438,11 @@ export class Http2Session implements StreamHost {
     const fields = trailerFields(list);
     if (typeof fields === 'string') return this.streamError(stream.id, CODE.PROTOCOL_ERROR, fields);
     if (!end || this.decoder.tooLarge || !countBody(stream, 0, true)) {
-      return this.streamError(stream.id, CODE.PROTOCOL_ERROR, 'trailers do not end the stream, are too large, or the body is short');
+      return this.streamError(
+        stream.id,
+        CODE.PROTOCOL_ERROR,
+        'trailers do not end the stream, are too large, or the body is short',
+      );
     }
     this.endRemote(stream);
     stream.receiveEnd(fields.trailers.length > 0 ? fields.trailers : null);
@@ -440,7 +451,8 @@ export class Http2Session implements StreamHost {
   private onPriority(id: number, payload: Uint8Array): void {
     if (id === 0) return this.fail(CODE.PROTOCOL_ERROR, 'PRIORITY on stream 0');
     if (payload.length !== 5) return this.fail(CODE.FRAME_SIZE_ERROR, 'PRIORITY is not 5 bytes');
-    if ((frames.readUint32(payload, 0) & 0x7fffffff) === id) return this.streamError(id, CODE.PROTOCOL_ERROR, 'a stream depends on itself');
+    if ((frames.readUint32(payload, 0) & 0x7fffffff) === id)
+      return this.streamError(id, CODE.PROTOCOL_ERROR, 'a stream depends on itself');
     this.spend('priority');
   }
 
@@ -456,7 +468,8 @@ export class Http2Session implements StreamHost {
 
   private resetError(code: number): ProxyError {
     const reason = `the peer reset the stream with HTTP/2 error code ${code}`;
-    if (!this.role.isServer && code === CODE.REFUSED_STREAM) return new ProxyError('refused', 'upstream', reason, 'yes', null, code);
+    if (!this.role.isServer && code === CODE.REFUSED_STREAM)
+      return new ProxyError('refused', 'upstream', reason, 'yes', null, code);
     const cancelled = this.role.isServer && (code === CODE.CANCEL || code === CODE.NO_ERROR);
     return new ProxyError(cancelled ? 'cancelled' : 'streamReset', this.side(), reason, 'no', null, code);
   }
@@ -464,7 +477,8 @@ export class Http2Session implements StreamHost {
   private onSettings(flags: number, id: number, payload: Uint8Array): void {
     if (id !== 0) return this.fail(CODE.PROTOCOL_ERROR, 'SETTINGS on a stream');
     const ack = (flags & FLAG.ACK) !== 0;
-    if (ack ? payload.length !== 0 : payload.length % 6 !== 0) return this.fail(CODE.FRAME_SIZE_ERROR, 'SETTINGS has a wrong length');
+    if (ack ? payload.length !== 0 : payload.length % 6 !== 0)
+      return this.fail(CODE.FRAME_SIZE_ERROR, 'SETTINGS has a wrong length');
     if (!this.spend('settings') || ack) return;
     for (let at = 0; at < payload.length && !this.closed; at += 6) {
       this.onSetting(((payload[at] as number) << 8) | (payload[at + 1] as number), frames.readUint32(payload, at + 2));
@@ -534,7 +548,8 @@ export class Http2Session implements StreamHost {
     if (stream === undefined) return;
     if (bytes === 0) return this.streamError(id, CODE.PROTOCOL_ERROR, 'WINDOW_UPDATE of 0');
     stream.sendWindow += bytes;
-    if (stream.sendWindow > WINDOW_MAX) return this.streamError(id, CODE.FLOW_CONTROL_ERROR, 'the stream window overflows');
+    if (stream.sendWindow > WINDOW_MAX)
+      return this.streamError(id, CODE.FLOW_CONTROL_ERROR, 'the stream window overflows');
     if (stream.queue.length > 0) this.pump(stream);
     stream.drained();
   }
@@ -546,4 +561,3 @@ export function countBody(stream: Http2Stream, bytes: number, end: boolean): boo
   stream.expectedBytes -= bytes;
   return stream.expectedBytes >= 0 && (!end || stream.expectedBytes === 0);
 }
-

@@ -29,7 +29,10 @@ async function listen(server: net.Server): Promise<number> {
 const echo: StreamAcceptor = (stream) => ({
   onHead(head, end) {
     stream.writeHead(Head.response(103, ['link', '</a>']), false);
-    stream.writeHead(Head.response(200, ['x-path', head.path, 'x-cookie', head.headers[head.headers.indexOf('cookie') + 1] ?? '']), end);
+    stream.writeHead(
+      Head.response(200, ['x-path', head.path, 'x-cookie', head.headers[head.headers.indexOf('cookie') + 1] ?? '']),
+      end,
+    );
   },
   onData(chunk, end) {
     if (!stream.writeData(chunk, end)) stream.pause();
@@ -39,11 +42,20 @@ const echo: StreamAcceptor = (stream) => ({
   onReset() {},
 });
 
-async function ourServer(accept: StreamAcceptor, guards: string[] = []): Promise<{ port: number; connections: Http2ServerConnection[] }> {
+async function ourServer(
+  accept: StreamAcceptor,
+  guards: string[] = [],
+): Promise<{ port: number; connections: Http2ServerConnection[] }> {
   const connections: Http2ServerConnection[] = [];
   const server = net.createServer({ allowHalfOpen: true }, (socket) => {
     closers.push(() => socket.destroy());
-    connections.push(serveHttp2(new WireSocket(socket), accept, { scheme: 'http', onGuard: (name) => guards.push(name), onClose() {} }));
+    connections.push(
+      serveHttp2(new WireSocket(socket), accept, {
+        scheme: 'http',
+        onGuard: (name) => guards.push(name),
+        onClose() {},
+      }),
+    );
   });
   return { port: await listen(server), connections };
 }
@@ -208,7 +220,8 @@ test('both roles together: 300 streams in turn of 50, with bodies and trailers',
   const connection = await ourClient(port);
   for (let round = 0; round < 6; round++) {
     const answers = await Promise.all(Array.from({ length: 50 }, () => call(connection, 65536)));
-    for (const answer of answers) expect(answer).toMatchObject({ bytes: 65536, trailers: ['x-sum', 'done'], error: null });
+    for (const answer of answers)
+      expect(answer).toMatchObject({ bytes: 65536, trailers: ['x-sum', 'done'], error: null });
     expect(answers[0]?.heads.map((head) => head.status)).toEqual([103, 200]);
   }
   connection.close();

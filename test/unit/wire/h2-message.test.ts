@@ -9,7 +9,9 @@ const GET = [':method', 'GET', ':scheme', 'https', ':authority', 'Orders:80', ':
 
 describe('requests', () => {
   test('a good one becomes a head: host dropped, cookies joined', () => {
-    expect(requestHead([...GET, 'host', 'orders:80', 'cookie', 'a=1', 'te', 'trailers', 'cookie', 'b=2'])).toMatchObject({
+    expect(
+      requestHead([...GET, 'host', 'orders:80', 'cookie', 'a=1', 'te', 'trailers', 'cookie', 'b=2']),
+    ).toMatchObject({
       method: 'GET',
       scheme: 'https',
       authority: 'orders:80',
@@ -43,12 +45,10 @@ describe('requests', () => {
   ])('%s', (_, list) => expect(requestHead(list)).toBeTypeOf('string'));
 });
 
-test.each([
-  [['content-type', 'a']],
-  [[':status', '20']],
-  [[':status', '101']],
-  [[':status', '200', ':status', '200']],
-])('response %j is malformed', (list) => expect(responseHead(list)).toBeTypeOf('string'));
+test.each([[['content-type', 'a']], [[':status', '20']], [[':status', '101']], [[':status', '200', ':status', '200']]])(
+  'response %j is malformed',
+  (list) => expect(responseHead(list)).toBeTypeOf('string'),
+);
 
 test('trailers with a pseudo-header are malformed', () => {
   expect(trailerFields([':status', '200'])).toBeTypeOf('string');
