@@ -1,7 +1,7 @@
 // The mesh's certificate authority: one self-made root, and certificates whose only name is the attested identity.
 // Source of the profile: SPIFFE X509-SVID §2 to §4, RFC 5280 §4.2.
 
-import './reflect.ts';
+import 'reflect-metadata';
 import { createHash, webcrypto } from 'node:crypto';
 import { join } from 'node:path';
 import {

@@ -1,6 +1,6 @@
 // A certificate request proves one thing: that its sender holds the private key. Everything else in it is ignored.
 
-import './reflect.ts';
+import 'reflect-metadata';
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { Pkcs10CertificateRequest, type PublicKey } from '@peculiar/x509';
 

@@ -1,5 +1,5 @@
 // The authority judged from outside: its certificates are read by node:crypto and used in a real TLS handshake.
-import '../../../control-plane/identity/reflect.ts';
+import 'reflect-metadata';
 import { createHash, generateKeyPairSync, KeyObject, webcrypto, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
