@@ -25,7 +25,7 @@ function lockedNode() {
 const node = lockedNode();
 if (node === null) {
   console.error(
-    `weft: the locked Node for ${process.platform}-${process.arch} is not installed; run \`npm ci\` in ${root}`,
+    `weft: the locked Node for ${process.platform}-${process.arch} is not installed; run \`npm install\` in ${root}`,
   );
   process.exit(69);
 }

@@ -2,8 +2,8 @@
 
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import net from 'node:net';
 import type { AddressInfo } from 'node:net';
+import net from 'node:net';
 import { delimiter, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { serveHttp2 } from '../../sidecar/wire/http2/server.ts';

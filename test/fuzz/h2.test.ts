@@ -4,7 +4,7 @@
 import net from 'node:net';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { frame, FrameReader } from '../../sidecar/wire/http2/frames.ts';
+import { FrameReader, frame } from '../../sidecar/wire/http2/frames.ts';
 import { HpackDecoder } from '../../sidecar/wire/http2/hpack-decoder.ts';
 import { HpackEncoder } from '../../sidecar/wire/http2/hpack-encoder.ts';
 import { serveHttp2 } from '../../sidecar/wire/http2/server.ts';

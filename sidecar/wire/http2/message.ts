@@ -6,7 +6,7 @@ import { Head } from '../stream.ts';
 
 const NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
 const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-const BAD_VALUE = new RegExp('[\\u0000\\r\\n]|^[ \\t]|[ \\t]$');
+const BAD_VALUE = /[\u0000\r\n]|^[ \t]|[ \t]$/;
 const AUTHORITY = /^[^\s/?#@\\]+$/;
 const PATH = /^(?:\/[^\s#]*|\*)$/;
 const FORBIDDEN = new Set(['connection', 'proxy-connection', 'keep-alive', 'transfer-encoding', 'upgrade']);

@@ -11,8 +11,8 @@ import * as frames from './frames.ts';
 import { CODE, FLAG, FRAME, SETTING } from './frames.ts';
 import { HpackDecoder } from './hpack-decoder.ts';
 import { HpackEncoder } from './hpack-encoder.ts';
-import * as limits from './limits.ts';
 import type { FloodKind } from './limits.ts';
+import * as limits from './limits.ts';
 import { trailerFields } from './message.ts';
 import { Http2Stream, type StreamHost } from './stream.ts';
 

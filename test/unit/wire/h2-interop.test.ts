@@ -3,8 +3,8 @@
 
 import { once } from 'node:events';
 import http2 from 'node:http2';
-import net from 'node:net';
 import type { AddressInfo } from 'node:net';
+import net from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { ProxyError } from '../../../sidecar/wire/error.ts';
 import { Http2ClientConnection } from '../../../sidecar/wire/http2/client.ts';
