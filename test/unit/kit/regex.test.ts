@@ -120,7 +120,8 @@ test('agrees with RegExp on random patterns and texts', () => {
   const text = fc
     .array(fc.constantFrom('a', 'b', 'c', '1', '-', '😀'), { maxLength: 5 })
     .map((chars) => chars.join(''));
-  const seconds = Number(process.env['WEFT_FUZZ_SECONDS'] ?? 2);
+  // Never longer: the reference backtracks, and a long search mostly finds patterns on which it does not end.
+  const seconds = 2;
   let hits = 0;
   fc.assert(
     fc.property(pattern, fc.array(text, { minLength: 1, maxLength: 8 }), (source, texts) => {
