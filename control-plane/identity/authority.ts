@@ -19,8 +19,8 @@ import {
   X509Certificate,
   X509CertificateGenerator,
 } from '@peculiar/x509';
+import { readPrivateFile, writePrivateFile } from '../../proto/kit/private-file.ts';
 import { formatSpiffeId, type SpiffeId } from '../../proto/kit/spiffe.ts';
-import { readPrivateFile, writePrivateFile } from './private-file.ts';
 
 /** What an authority needs; every default is named below with its reason. */
 export interface AuthorityOptions {

@@ -4,9 +4,9 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { join } from 'node:path';
 import { JOIN_TOKEN_SECRET_BYTES, type JoinToken } from '../../proto/kit/join-token.ts';
+import { readPrivateFile, writePrivateFile } from '../../proto/kit/private-file.ts';
 import { formatSpiffeId } from '../../proto/kit/spiffe.ts';
 import { isReserved } from './authority.ts';
-import { readPrivateFile, writePrivateFile } from './private-file.ts';
 
 /** What a store of tokens needs. */
 export interface TokenStoreOptions {

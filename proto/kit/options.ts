@@ -1,0 +1,164 @@
+// The options of both programs: declared once with their defaults and reasons, read from the command line or the
+// environment, and refused all together, so that an operator mends a start script in one round.
+
+import { type ParseArgsConfig, parseArgs } from 'node:util';
+import { EXIT } from './exit.ts';
+
+/** One option. The parser returns the value, or throws an Error that says what is wrong with the text and what to write. */
+export interface Option<T> {
+  readonly parse: (text: string) => T;
+  /** The value without the option. */
+  readonly fallback: T;
+  /** What the value is, for `--help`: `PORT`, `FILE`; empty for a flag. */
+  readonly value: string;
+  /** One line for `--help`, with the default's reason where it is not plain. */
+  readonly help: string;
+  /** May be given again; the texts are parsed one by one and `T` is a list of them. */
+  readonly many: boolean;
+}
+
+/** The declared options of one program; names in camelCase, on the command line `--kebab-case`. */
+export type OptionSet = Readonly<Record<string, Option<unknown>>>;
+
+export type OptionValues<S extends OptionSet> = {
+  readonly [K in keyof S]: S[K] extends Option<infer T> ? T : never;
+};
+
+/** Values, or every mistake as one line each, or the text of `--help`. */
+export type ParsedOptions<S extends OptionSet> =
+  | { readonly kind: 'values'; readonly values: OptionValues<S> }
+  | { readonly kind: 'mistakes'; readonly mistakes: readonly string[] }
+  | { readonly kind: 'help'; readonly text: string };
+
+/** An option with one value. */
+export function option<T>(value: string, help: string, fallback: T, parse: (text: string) => T): Option<T> {
+  return { parse, fallback, value, help, many: false };
+}
+
+/** An option that may be repeated; in the environment its values are separated by commas. */
+export function repeated<T>(value: string, help: string, parse: (text: string) => T): Option<readonly T[]> {
+  // `readOptions` collects what `parse` gives; the type says what the caller gets.
+  return { parse: parse as unknown as (text: string) => readonly T[], fallback: [], value, help, many: true };
+}
+
+/** A switch: present or not; in the environment `1` or `true`. */
+export function flag(help: string): Option<boolean> {
+  return {
+    parse: (text) => oneOf({ 1: true, true: true, 0: false, false: false }, text),
+    fallback: false,
+    value: '',
+    help,
+    many: false,
+  };
+}
+
+/** Reads `argv` (without node and script). A command-line value wins over `WEFT_<NAME>` of the environment. */
+export function readOptions<S extends OptionSet>(
+  program: string,
+  declared: S,
+  argv: readonly string[],
+  environment: Readonly<Record<string, string | undefined>>,
+): ParsedOptions<S> {
+  const mistakes: string[] = [];
+  const config: NonNullable<ParseArgsConfig['options']> = { help: { type: 'boolean', short: 'h' } };
+  for (const [name, one] of Object.entries(declared)) {
+    config[kebab(name)] = { type: one.value === '' ? 'boolean' : 'string', multiple: true };
+  }
+  const parsed = parseArgs({ args: [...argv], options: config, strict: false, allowPositionals: true });
+  if (parsed.values.help === true) return { kind: 'help', text: helpText(program, declared) };
+  for (const extra of parsed.positionals) mistakes.push(`${extra}: not an option; see ${program} --help`);
+  for (const given of Object.keys(parsed.values)) {
+    if (!(given in config)) mistakes.push(`--${given}: no such option; see ${program} --help`);
+  }
+  const values: Record<string, unknown> = {};
+  for (const [name, one] of Object.entries(declared)) {
+    const given = parsed.values[kebab(name)] as (string | boolean)[] | undefined;
+    const fromEnvironment = environment[`WEFT_${kebab(name).replaceAll('-', '_').toUpperCase()}`];
+    const label = given === undefined ? `WEFT_${kebab(name).replaceAll('-', '_').toUpperCase()}` : `--${kebab(name)}`;
+    // Node takes the next option for the value of one that has none.
+    if (one.value !== '' && given?.some((text) => text === true || String(text).startsWith('--'))) {
+      mistakes.push(`${label}: needs a value, ${one.value}`);
+      continue;
+    }
+    const texts = given?.map(String) ?? environmentTexts(fromEnvironment, one.many);
+    values[name] = parseAll(label, one, texts, mistakes);
+  }
+  if (mistakes.length > 0) return { kind: 'mistakes', mistakes };
+  return { kind: 'values', values: values as OptionValues<S> };
+}
+
+/** `readOptions` for a program's `main`: prints help or mistakes and ends the process (0, or 64). */
+export function optionsOrExit<S extends OptionSet>(program: string, declared: S): OptionValues<S> {
+  const parsed = readOptions(program, declared, process.argv.slice(2), process.env);
+  if (parsed.kind === 'values') return parsed.values;
+  if (parsed.kind === 'help') {
+    process.stdout.write(parsed.text);
+    process.exit(EXIT.ok);
+  }
+  for (const mistake of parsed.mistakes) process.stderr.write(`${program}: ${mistake}\n`);
+  process.exit(EXIT.commandLine);
+}
+
+/** A TCP port; 0 lets the system choose. */
+export function parsePort(text: string): number {
+  if (!/^\d{1,5}$/.test(text) || Number(text) > 65535) throw new Error(`${text} is not a port; write 0 to 65535`);
+  return Number(text);
+}
+
+/** A whole number between `min` and `max`. */
+export function parseCount(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < min || value > max) {
+      throw new Error(`${text} is not a whole number from ${min} to ${max}`);
+    }
+    return value;
+  };
+}
+
+/** Any text but the empty one. */
+export function parseText(text: string): string {
+  if (text === '') throw new Error('is empty');
+  return text;
+}
+
+/** One of the keys of `choices`, as its value. */
+export function oneOf<T>(choices: Readonly<Record<string, T>>, text: string): T {
+  if (Object.hasOwn(choices, text)) return choices[text] as T;
+  throw new Error(`${text} is none of ${Object.keys(choices).join(', ')}`);
+}
+
+function environmentTexts(text: string | undefined, many: boolean): string[] | undefined {
+  if (text === undefined || text === '') return undefined;
+  return many ? text.split(',') : [text];
+}
+
+function parseAll(label: string, one: Option<unknown>, texts: string[] | undefined, mistakes: string[]): unknown {
+  if (texts === undefined) return one.fallback;
+  if (!one.many && texts.length > 1) mistakes.push(`${label}: given ${texts.length} times; give it once`);
+  const values: unknown[] = [];
+  for (const text of texts) {
+    try {
+      values.push(one.parse(text));
+    } catch (error) {
+      mistakes.push(`${label}: ${(error as Error).message}`);
+    }
+  }
+  return one.many ? values : values[0];
+}
+
+function helpText(program: string, declared: OptionSet): string {
+  const rows = Object.entries(declared).map(([name, one]) => {
+    const left = `  --${kebab(name)}${one.value === '' ? '' : ` ${one.value}`}`;
+    const repeat = one.many ? ' (may be repeated)' : '';
+    const fallback = one.many || one.value === '' || one.fallback === '' ? '' : ` [${String(one.fallback)}]`;
+    return { left, right: `${one.help}${repeat}${fallback}` };
+  });
+  const width = Math.max(...rows.map((row) => row.left.length)) + 2;
+  const lines = rows.map((row) => `${row.left.padEnd(width)}${row.right}`);
+  return `Usage: ${program} [options]\n\n${lines.join('\n')}\n\nEvery option may also be set in the environment: --ready-file as WEFT_READY_FILE.\n`;
+}
+
+function kebab(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
