@@ -1,5 +1,6 @@
 // OpenAI chat completions between a client's stream and the exchange: the alias becomes a provider's model, the
-// client's credentials become the provider's, and the response is metered on its way back.
+// client's credentials become the provider's, and the response is metered on its way back. The response passes as it
+// came, its `model` included: it names the provider's concrete model, as OpenAI's own aliases do, and so is true.
 
 import { BUFFERED_BODY_BYTES_MAX, BufferedStream } from '../transcode/buffered-stream.ts';
 import type { ProxyError } from '../wire/error.ts';
@@ -30,6 +31,9 @@ export interface ChatTarget {
   prices: Prices | null;
 }
 
+/** How a call ended: whole; answered with an error, by the provider or in its place; broken off in mid-answer; left by the client. */
+export type ChatOutcome = 'ok' | 'error' | 'cut' | 'cancelled';
+
 /** One call, for metrics, budgets and bills. */
 export interface ChatCall {
   /** As the client called it, and as the provider does. */
@@ -42,6 +46,7 @@ export interface ChatCall {
   costMicroDollars: bigint | null;
   /** Whether the answer reached its end. */
   complete: boolean;
+  outcome: ChatOutcome;
   /** A lower bound of the generated tokens of a stream, for when usage is null. */
   choiceEvents: number;
 }
@@ -50,8 +55,12 @@ export interface ChatCall {
 export interface ChatOptions {
   /** Null: no such alias for this caller (404). */
   resolveModel(alias: string): ChatTarget | null;
+  /** What this caller may write in `model`, for `GET /v1/models`. */
+  listModels(): readonly string[];
   /** Once per request that was handed on. */
   onUsage(call: ChatCall): void;
+  /** Instead of the exchange and of `onUsage`, once: answered here without a call, or left before its body was whole (status 0). */
+  onLocal(request: Head, status: number): void;
   /** Default BUFFERED_BODY_BYTES_MAX; more is answered by 413. */
   bodyBytesMax?: number;
 }
@@ -67,6 +76,12 @@ const REMOVED = [
   'openai-project',
 ];
 const JSON_TYPE = 'application/json';
+const CHAT_PATH = '/v1/chat/completions';
+const MODELS_PATH = '/v1/models';
+const METHODS: ReadonlyMap<string, string> = new Map([
+  [CHAT_PATH, 'POST'],
+  [MODELS_PATH, 'GET'],
+]);
 
 /** See BufferedStream for how to connect it. */
 export class ChatStream extends BufferedStream {
@@ -80,6 +95,9 @@ export class ChatStream extends BufferedStream {
   /** The provider's body is replaced by our own error and dropped. */
   private replaced = false;
   private settled = false;
+  /** Answered without a call. */
+  private answered = false;
+  private gone = false;
 
   constructor(downstream: HttpStream, options: ChatOptions) {
     super(downstream, options.bodyBytesMax ?? BUFFERED_BODY_BYTES_MAX);
@@ -95,10 +113,22 @@ export class ChatStream extends BufferedStream {
   }
 
   protected override onRequest(head: Head, body: Uint8Array): void {
-    if (head.method !== 'POST') {
-      const text = chatError(`${head.method} is not allowed here; use POST.`, 'invalid_request_error', null);
-      return this.reply(405, JSON_TYPE, text, ['allow', 'POST']);
+    const mark = head.path.indexOf('?');
+    const path = mark < 0 ? head.path : head.path.slice(0, mark);
+    const method = METHODS.get(path);
+    if (method === undefined) {
+      const message = `Unknown path ${head.method} ${path}; there is POST ${CHAT_PATH} and GET ${MODELS_PATH}.`;
+      return this.refuse(404, message, 'unknown_url');
     }
+    if (head.method !== method) {
+      const text = chatError(`${head.method} is not allowed here; use ${method}.`, 'invalid_request_error', null);
+      return this.reply(405, JSON_TYPE, text, ['allow', method]);
+    }
+    if (path === MODELS_PATH) return this.reply(200, JSON_TYPE, modelList(this.options.listModels()));
+    this.chat(head, body);
+  }
+
+  private chat(head: Head, body: Uint8Array): void {
     const encoding = headerValue(head.headers, 'content-encoding') ?? 'identity';
     if (encoding !== 'identity') return this.refuse(415, `A body in ${encoding} is not understood.`, null);
     const request = parseChatRequest(body);
@@ -121,8 +151,15 @@ export class ChatStream extends BufferedStream {
     this.forward(head, rewritten);
   }
 
-  protected override onGone(): void {
+  protected override onGone(request: Head): void {
+    if (this.target === null && !this.answered) this.options.onLocal(request, 0);
+    this.gone = true;
     this.settle();
+  }
+
+  protected override onLocalReply(request: Head, status: number): void {
+    this.answered = true;
+    this.options.onLocal(request, status);
   }
 
   protected override responseHead(head: Head, end: boolean): void {
@@ -131,10 +168,16 @@ export class ChatStream extends BufferedStream {
     const encoding = headerValue(head.headers, 'content-encoding') ?? 'identity';
     const ok = head.status >= 200 && head.status < 300;
     if (encoding !== 'identity' || (!ok && !type.includes('json'))) {
-      // Unreadable here, or a middlebox's page: the client gets an error it can parse.
-      const message = ok ? `The provider answered in ${encoding}.` : `The provider answered ${head.status}.`;
+      // Unreadable here, or a middlebox's page, or our own reply: the client gets an error it can parse.
+      const flag = headerValue(head.headers, 'x-weft-error');
+      const message = ok ? `The provider answered in ${encoding}.` : failureText(head.status, flag);
       this.replaced = true;
-      this.reply(ok ? 502 : head.status, JSON_TYPE, chatError(message, 'server_error', 'provider_response'));
+      const text = chatError(
+        message,
+        'server_error',
+        flag === undefined ? 'provider_response' : 'provider_unavailable',
+      );
+      this.reply(ok ? 502 : head.status, JSON_TYPE, text, flag === undefined ? [] : ['x-weft-error', flag]);
       this.detached = false;
       if (end) this.settle();
       return;
@@ -187,6 +230,12 @@ export class ChatStream extends BufferedStream {
     this.settle();
   }
 
+  private outcome(): ChatOutcome {
+    if (this.replaced || this.status >= 400) return 'error';
+    if (this.tap?.complete === true) return 'ok';
+    return this.gone ? 'cancelled' : 'cut';
+  }
+
   private refuse(status: number, message: string, code: string | null, param: string | null = null): void {
     this.reply(status, JSON_TYPE, chatError(message, 'invalid_request_error', code, param));
   }
@@ -203,9 +252,21 @@ export class ChatStream extends BufferedStream {
       usage,
       costMicroDollars: usage === null || prices === null ? null : costMicroDollars(usage, prices),
       complete: this.tap?.complete ?? false,
+      outcome: this.outcome(),
       choiceEvents: this.streamed ? (this.tap?.choiceEvents ?? 0) : 0,
     });
   }
+}
+
+/** @param flag our own response flag; undefined when the provider itself answered. */
+function failureText(status: number, flag: string | undefined): string {
+  return flag === undefined ? `The provider answered ${status}.` : `The provider could not be called (${flag}).`;
+}
+
+/** OpenAI's list. `created` is unknown and must be a number; `owned_by` is who answers for the name. */
+function modelList(aliases: readonly string[]): string {
+  const data = aliases.map((id) => ({ id, object: 'model', created: 0, owned_by: 'weft' }));
+  return JSON.stringify({ object: 'list', data });
 }
 
 function address(head: Head, provider: ChatProvider, key: string | null, bodyBytes: number): void {

@@ -11,6 +11,10 @@ export const LIMITS = {
   streamIdleTimeoutMs: 300_000,
   /** From the first byte of a request head to its last; a slow sender holds a socket no longer (Envoy edge guide). */
   headerTimeoutMs: 10_000,
+  /** A connection from downstream without any request; clients' pools give up first, so none is cut in a race (Envoy). */
+  connectionIdleMs: 3_600_000,
+  /** From an accepted connection to the end of its TLS handshake (Envoy's transport socket timeout in Istio is 15 s; a mesh peer needs milliseconds). */
+  handshakeTimeoutMs: 10_000,
   /** Time to learn the protocol of a connection before it is treated as opaque (Linkerd). */
   detectTimeoutMs: 10_000,
   /** Bytes looked at to learn the protocol: every preface and request line start fits (Linkerd). */

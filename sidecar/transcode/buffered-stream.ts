@@ -44,8 +44,8 @@ export abstract class BufferedStream implements HttpStream, StreamEvents {
   protected abstract onRequest(head: Head, body: Uint8Array): void;
   /** The body is larger than the bound: `reply`. */
   protected abstract onTooLarge(bodyBytesMax: number): void;
-  /** The client went away; runs before the exchange hears of it. */
-  protected abstract onGone(): void;
+  /** The client went away; runs before the exchange hears of it, if it had heard of the request at all. */
+  protected abstract onGone(request: Head): void;
   protected abstract responseHead(head: Head, end: boolean): void;
   protected abstract responseData(chunk: Uint8Array, end: boolean): boolean;
   protected abstract responseEnd(trailers: HeaderList | null): void;
@@ -87,7 +87,7 @@ export abstract class BufferedStream implements HttpStream, StreamEvents {
     if (this.passing) return this.events.onReset(error);
     const tell = this.forwarded && !this.detached;
     this.detached = true;
-    this.onGone();
+    if (this.request !== null) this.onGone(this.request);
     if (tell) this.events.onReset(error);
   }
 
@@ -127,6 +127,9 @@ export abstract class BufferedStream implements HttpStream, StreamEvents {
     if (body.length > 0 && !this.detached) this.events.onData(body, true);
   }
 
+  /** A request was answered that was never handed on, so the exchange knows nothing of it. */
+  protected onLocalReply(_request: Head, _status: number): void {}
+
   /** Answers in place of the upstream. */
   protected reply(status: number, contentType: string, body: string, more: HeaderList = []): void {
     this.detached = true;
@@ -135,6 +138,7 @@ export abstract class BufferedStream implements HttpStream, StreamEvents {
     const headers = ['content-type', contentType, 'content-length', String(bytes.length)];
     this.downstream.writeHead(Head.response(status, headers.concat(more)), false);
     this.downstream.writeData(bytes, true);
+    if (!this.forwarded && this.request !== null) this.onLocalReply(this.request, status);
   }
 
   /** Writes to the client and remembers whether it has room. */

@@ -59,6 +59,8 @@ function chat(body: object, key: string, headers: string[] = []): Promise<{ clie
         model: 'mock-small',
         prices: parsePrices('1', '2'),
       }),
+      listModels: () => [],
+      onLocal: () => {},
       onUsage: (call) => resolve({ client, call }),
     });
     stream.events = new Upstream(stream);

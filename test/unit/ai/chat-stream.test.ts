@@ -16,6 +16,7 @@ function setup(bodyBytesMax?: number) {
   const client = new MemoryStream();
   const upstream = new Recorder();
   const calls: ChatCall[] = [];
+  const local: number[] = [];
   const stream = new ChatStream(client, {
     resolveModel: (alias) =>
       alias === 'fast'
@@ -30,7 +31,9 @@ function setup(bodyBytesMax?: number) {
             prices: parsePrices('2.50', '10'),
           }
         : null,
+    listModels: () => ['fast'],
     onUsage: (call) => calls.push(call),
+    onLocal: (_request, status) => local.push(status),
     ...(bodyBytesMax === undefined ? {} : { bodyBytesMax }),
   });
   stream.events = upstream;
@@ -40,7 +43,7 @@ function setup(bodyBytesMax?: number) {
     stream.onData(bytes(body.slice(0, 9)), false);
     if (!client.sent.ended) stream.onData(bytes(body.slice(9)), true);
   };
-  return { client, upstream, calls, stream, ask };
+  return { client, upstream, calls, local, stream, ask };
 }
 
 const STREAMED = '{"model":"fast","stream":true,"seed":12345678901234567890}';
@@ -69,12 +72,34 @@ describe('the request', () => {
     ['{"model":"fast"', 400, null],
     ['{"model":"fast","model":"other"}', 400, null],
   ])('%s is refused with %i', (body, status, code) => {
-    const { ask, client, upstream, calls } = setup();
+    const { ask, client, upstream, calls, local } = setup();
     ask(body);
+    expect(local).toEqual([status]);
     expect(client.sent.head?.status).toBe(status);
     expect(JSON.parse(client.sent.text).error).toMatchObject({ type: 'invalid_request_error', code });
     expect(upstream.head).toBeNull();
     expect(calls).toEqual([]);
+  });
+
+  test.each([
+    ['GET', '/v1/models', 200],
+    ['GET', '/v1/chat/completions', 405],
+    ['POST', '/v1/models', 405],
+    ['POST', '/v1/embeddings', 404],
+  ])('%s %s is answered here with %i, once', (method, path, status) => {
+    const { stream, client, upstream, local, calls } = setup();
+    stream.onHead(Head.request(method, 'http', 'ai', `${path}?x=1`, []), true);
+    expect(client.sent.head?.status).toBe(status);
+    expect([upstream.head, local, calls]).toEqual([null, [status], []]);
+    if (status === 200) expect(JSON.parse(client.sent.text).data).toMatchObject([{ id: 'fast', object: 'model' }]);
+  });
+
+  test('a client that leaves before its body is whole is told of once, as no call', () => {
+    const { stream, upstream, local, calls } = setup();
+    stream.onHead(Head.request('POST', 'http', 'ai', '/v1/chat/completions', []), false);
+    stream.onData(bytes('{"mod'), false);
+    stream.onReset(new ProxyError('cancelled', 'downstream', 'gone'));
+    expect([upstream.head, upstream.error, local, calls]).toEqual([null, null, [0], []]);
   });
 
   test('a body above the limit is 413, announced or not', () => {
@@ -99,7 +124,7 @@ describe('the response', () => {
     expect(client.sent.text).toBe(`${DELTA}data: [DONE]\n\n`);
     expect(client.sent.ended).toBe(true);
     expect(calls).toHaveLength(1);
-    expect(calls[0]).toMatchObject({ alias: 'fast', model: 'gpt-x-mini', status: 200, complete: true });
+    expect(calls[0]).toMatchObject({ alias: 'fast', model: 'gpt-x-mini', status: 200, complete: true, outcome: 'ok' });
     expect(calls[0]?.costMicroDollars).toBe(320n);
   });
 
@@ -115,7 +140,7 @@ describe('the response', () => {
     expect(JSON.parse(last.slice('data: '.length)).error.code).toBe('stream_incomplete');
     expect(last).not.toContain('[DONE]');
     expect(client.sent.ended).toBe(true);
-    expect(calls).toMatchObject([{ usage: null, complete: false, choiceEvents: 1 }]);
+    expect(calls).toMatchObject([{ usage: null, complete: false, outcome: 'cut', choiceEvents: 1 }]);
   });
 
   test('not streamed: bytes as they came, usage counted', () => {
@@ -137,7 +162,16 @@ describe('the response', () => {
     stream.writeData(bytes('<html>'), true);
     expect(client.sent.head?.status).toBe(503);
     expect(JSON.parse(client.sent.text).error.type).toBe('server_error');
-    expect(calls).toHaveLength(1);
+    expect(calls).toMatchObject([{ outcome: 'error' }]);
+  });
+
+  test('our own reply in place of the provider keeps its flag', () => {
+    const { ask, stream, client } = setup();
+    ask('{"model":"fast"}');
+    stream.writeHead(Head.response(503, ['content-type', 'text/plain', 'x-weft-error', 'UF']), false);
+    stream.writeData(bytes('no'), true);
+    expect(headerValue(client.sent.head?.headers ?? [], 'x-weft-error')).toBe('UF');
+    expect(JSON.parse(client.sent.text).error.code).toBe('provider_unavailable');
   });
 
   test('a slow client holds the provider back until it drains', () => {
@@ -163,6 +197,6 @@ test('a client that leaves cancels upstream at once and is metered once', () => 
   stream.onReset(gone);
   expect(upstream.error).toBe(gone);
   stream.reset(gone);
-  expect(calls).toMatchObject([{ complete: false, choiceEvents: 1 }]);
+  expect(calls).toMatchObject([{ complete: false, outcome: 'cancelled', choiceEvents: 1 }]);
   expect(client.sent.error).toBeNull();
 });
