@@ -9,16 +9,25 @@ import type {
 } from '../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
 import { grpcDefinition } from '../../proto/kit/grpc-definition.ts';
 import type { Index } from '../index/index.ts';
-import { DiscoveryStream, type StreamObserver } from './stream.ts';
+import { DiscoveryStream, type RejectedResource, type StreamObserver } from './stream.ts';
 
 type DeltaCall = ServerDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
 
 /** The attested SPIFFE id of the caller, or why there is none. Never looks at what the caller says of itself. */
 export type Attest = (call: DeltaCall) => { spiffeId: string } | { error: string };
 
+/** Hears what happens on every stream, for status, logs and metrics. */
 export interface DiscoveryObserver {
-  onOpen(stream: DiscoveryStream): void;
-  onReject(stream: DiscoveryStream, typeUrl: string, error: { code: number; message: string }): void;
+  /** `peer` is the caller's address, which tells streams of one identity apart; `end` closes it with UNAVAILABLE and a reason. */
+  onOpen(stream: DiscoveryStream, peer: string, end: (reason: string) => void): void;
+  onSend(stream: DiscoveryStream, typeUrl: string, bytes: number): void;
+  onAck(stream: DiscoveryStream, typeUrl: string, waitMs: number): void;
+  onReject(
+    stream: DiscoveryStream,
+    typeUrl: string,
+    error: { code: number; message: string },
+    rejected: readonly RejectedResource[],
+  ): void;
   onClose(stream: DiscoveryStream): void;
 }
 
@@ -59,9 +68,15 @@ function serve(call: DeltaCall, index: Index, attest: Attest, observer: Discover
       return;
     }
     call.write(response);
+    let bytes = 0;
+    for (const { resource } of response.resources) bytes += resource?.value.length ?? 0;
+    observer.onSend(stream, response.typeUrl, bytes);
   };
-  const rejected: StreamObserver = { onReject: (typeUrl, error) => observer.onReject(stream, typeUrl, error) };
-  const stream = new DiscoveryStream(index, identity.spiffeId, send, rejected);
+  const heard: StreamObserver = {
+    onAck: (typeUrl, waitMs) => observer.onAck(stream, typeUrl, waitMs),
+    onReject: (typeUrl, error, rejected) => observer.onReject(stream, typeUrl, error, rejected),
+  };
+  const stream = new DiscoveryStream(index, identity.spiffeId, send, heard);
   let open = true;
   const close = (): void => {
     if (!open) return;
@@ -69,7 +84,11 @@ function serve(call: DeltaCall, index: Index, attest: Attest, observer: Discover
     stream.close();
     observer.onClose(stream);
   };
-  observer.onOpen(stream);
+  observer.onOpen(stream, call.getPeer(), (reason) => {
+    if (!open) return;
+    refuse(call, status.UNAVAILABLE, reason);
+    close();
+  });
   call.on('data', (request: DeltaDiscoveryRequest) => {
     const wrong = stream.request(request);
     if (wrong === null) return;

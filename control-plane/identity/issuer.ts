@@ -52,7 +52,7 @@ export async function issueCertificate(
   if (!checked.ok) return refuse('INVALID_ARGUMENT', checked.error);
   if (attested.token !== null) {
     // Checked again: another request may have used it while this one's signature was verified.
-    const redeemed = parts.tokens.redeem(attested.token);
+    const redeemed = parts.tokens.redeem(attested.token, new Uint8Array(checked.publicKey.rawData));
     if (!redeemed.ok) return refuse('UNAUTHENTICATED', redeemed.error);
   }
   const issued = await parts.authority.sign(checked.publicKey, attested.namespace, attested.serviceAccount);

@@ -1,5 +1,5 @@
-// Join tokens on the control plane's side: issued for one service account, redeemed once. The file holds hashes, so
-// who reads it cannot join; a redeemed token leaves the file before its redeemer gets an answer.
+// Join tokens on the control plane's side: issued for one service account, redeemed for one key. The file holds
+// hashes, so who reads it cannot join; a token is marked as used in it before its redeemer gets an answer.
 
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { join } from 'node:path';
@@ -35,7 +35,7 @@ export const TOKEN_TTL_MS = 60 * 60 * 1000;
 /** Longest life: 30 days, for images built ahead of time; a secret that lies around longer is a password. */
 export const TOKEN_TTL_MS_MAX = 30 * 24 * 60 * 60 * 1000;
 
-/** Most tokens waiting at once; the file is written whole, at about 200 bytes each. */
+/** Most tokens held at once, waiting or used within their life; the file is written whole, at about 200 bytes each. */
 export const TOKENS_MAX = 10_000;
 
 interface StoredToken {
@@ -45,9 +45,11 @@ interface StoredToken {
   readonly namespace: string;
   readonly serviceAccount: string;
   readonly expiresAtMs: number;
+  /** SHA-256 of the public key (SPKI, DER) that redeemed it, base64url; empty: waiting. */
+  readonly redeemedBy: string;
 }
 
-/** Tokens issued and not yet redeemed. Reading the file happens once, in the constructor, which throws if it cannot. */
+/** Tokens issued and not yet expired. Reading the file happens once, in the constructor, which throws if it cannot. */
 export class TokenStore {
   readonly #path: string;
   readonly #options: TokenStoreOptions;
@@ -60,7 +62,7 @@ export class TokenStore {
     this.#tokens = text === null ? new Map() : parseTokens(this.#path, text);
   }
 
-  /** How many tokens wait to be redeemed, expired ones included until they are purged. */
+  /** How many tokens are held, redeemed and expired ones included until they are purged. */
   get size(): number {
     return this.#tokens.size;
   }
@@ -78,17 +80,20 @@ export class TokenStore {
     }
     const kept = this.#unexpired();
     if (kept.size >= TOKENS_MAX) {
-      return { ok: false, error: `${TOKENS_MAX} tokens wait to be redeemed; issue shorter-lived ones, or wait` };
+      return { ok: false, error: `${TOKENS_MAX} tokens have not expired yet; issue shorter-lived ones, or wait` };
     }
     const secret = new Uint8Array(randomBytes(JOIN_TOKEN_SECRET_BYTES));
     const id = randomBytes(12).toString('base64url');
     const expiresAtMs = now() + ttlMs;
     const secretHash = hash(secret).toString('base64url');
-    this.#save(kept.set(id, { id, secretHash, namespace, serviceAccount, expiresAtMs }));
+    this.#save(kept.set(id, { id, secretHash, namespace, serviceAccount, expiresAtMs, redeemedBy: '' }));
     return { ok: true, token: { id, secret, rootKeyHash, trustDomain, namespace, serviceAccount, expiresAtMs } };
   }
 
-  /** Whether `redeem` would succeed now. Changes nothing: for checks that must come before a token is used up. */
+  /**
+   * Whether `redeem` could succeed now: for one key only, if the token was used. Changes nothing: for checks that
+   * must come before a token is used up.
+   */
   check(token: JoinToken): RedeemResult {
     const stored = this.#tokens.get(token.id);
     // Compared also for an unknown id, so that time tells nothing about which ids exist.
@@ -102,13 +107,19 @@ export class TokenStore {
     return { ok: true, namespace, serviceAccount };
   }
 
-  /** Uses the token up, durably, then says whom it proves. Throws when the disk fails; the token then stays valid. */
-  redeem(token: JoinToken): RedeemResult {
+  /**
+   * Uses the token up for one public key (SPKI, DER), durably, then says whom it proves. The same key may ask again
+   * until the token expires: the first answer may have been lost on its way. Throws when the disk fails; the token
+   * then stays as it was.
+   */
+  redeem(token: JoinToken, publicKey: Uint8Array): RedeemResult {
     const result = this.check(token);
-    if (!result.ok) return result;
-    const kept = new Map(this.#tokens);
-    kept.delete(token.id);
-    this.#save(kept);
+    const stored = this.#tokens.get(token.id);
+    if (!result.ok || stored === undefined) return result;
+    const redeemedBy = hash(publicKey).toString('base64url');
+    if (stored.redeemedBy === redeemedBy) return result;
+    if (stored.redeemedBy !== '') return refuse('is unknown or was used already');
+    this.#save(new Map(this.#tokens).set(token.id, { ...stored, redeemedBy }));
     return result;
   }
 
@@ -151,12 +162,12 @@ function parseTokens(path: string, text: string): Map<string, StoredToken> {
 function isStoredToken(value: unknown): value is StoredToken {
   if (typeof value !== 'object' || value === null) return false;
   const token = value as Record<string, unknown>;
-  const texts = [token.id, token.secretHash, token.namespace, token.serviceAccount];
+  const texts = [token.id, token.secretHash, token.namespace, token.serviceAccount, token.redeemedBy];
   return texts.every((text) => typeof text === 'string') && typeof token.expiresAtMs === 'number';
 }
 
-function hash(secret: Uint8Array): Buffer {
-  return createHash('sha256').update(secret).digest();
+function hash(bytes: Uint8Array): Buffer {
+  return createHash('sha256').update(bytes).digest();
 }
 
 function refuse(what: string): RedeemResult {

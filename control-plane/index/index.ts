@@ -127,6 +127,12 @@ export class Index {
     };
   }
 
+  /** Everything an identity must know now, without watching: what its sidecar would get. */
+  snapshot(spiffeId: string): EncodedResource[] {
+    const { types } = this.#views.get(spiffeId) ?? this.#compute(spiffeId);
+    return [...types.values()].flatMap((resources) => [...resources.values()]);
+  }
+
   #compute(spiffeId: string): Pick<View, 'services' | 'types'> {
     const needs = this.#needsOf(spiffeId);
     const types = new Map<string, Map<string, EncodedResource>>();

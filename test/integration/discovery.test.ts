@@ -78,7 +78,13 @@ async function setUp() {
   };
   server.addService(
     DISCOVERY_DEFINITION,
-    discoveryService(index, attest, { onOpen() {}, onReject() {}, onClose: (stream) => closed.push(stream.spiffeId) }),
+    discoveryService(index, attest, {
+      onOpen() {},
+      onSend() {},
+      onAck() {},
+      onReject() {},
+      onClose: (stream) => closed.push(stream.spiffeId),
+    }),
   );
   const port = await new Promise<number>((resolve, reject) =>
     server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) =>

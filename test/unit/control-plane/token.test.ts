@@ -6,6 +6,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { TOKEN_TTL_MS, TOKEN_TTL_MS_MAX, TOKENS_MAX, TokenStore } from '../../../control-plane/identity/tokens.ts';
 import type { JoinToken } from '../../../proto/kit/join-token.ts';
 
+/** Public keys stand in as bytes: the store only compares them. */
+const KEY = new Uint8Array([1]);
+const OTHER_KEY = new Uint8Array([2]);
 let dataDir = '';
 let nowMs = 1_800_000_000_000;
 
@@ -29,23 +32,28 @@ const file = () => join(dataDir, 'tokens.json');
 const refused = (reason: string) => ({ ok: false, error: expect.stringContaining(reason) });
 
 describe('token store', () => {
-  test('a token proves its service account once', () => {
+  test('a token proves its service account for one key', () => {
     const store = open();
     const token = issue(store);
     expect(token).toMatchObject({ trustDomain: 'td', namespace: 'shop', serviceAccount: 'orders' });
     expect(token.expiresAtMs).toBe(nowMs + TOKEN_TTL_MS);
     expect(store.check(token)).toMatchObject({ ok: true });
-    expect(store.redeem(token)).toEqual({ ok: true, namespace: 'shop', serviceAccount: 'orders' });
-    expect(store.redeem(token)).toEqual(refused('used already'));
+    expect(store.redeem(token, KEY)).toEqual({ ok: true, namespace: 'shop', serviceAccount: 'orders' });
+    expect(store.redeem(token, OTHER_KEY)).toEqual(refused('used already'));
+    // The answer may have been lost: the same key asks again, until the token expires.
+    expect(store.redeem(token, KEY)).toMatchObject({ ok: true });
+    nowMs = token.expiresAtMs;
+    expect(store.redeem(token, KEY)).toEqual(refused('expired'));
   });
 
   test('both waiting and used tokens are known after a restart', () => {
     const store = open();
     const [used, waiting] = [issue(store), issue(store, 'cart')];
-    store.redeem(used);
+    store.redeem(used, KEY);
     const again = open();
-    expect(again.redeem(used)).toEqual(refused('used already'));
-    expect(again.redeem(waiting)).toEqual({ ok: true, namespace: 'shop', serviceAccount: 'cart' });
+    expect(again.redeem(used, OTHER_KEY)).toEqual(refused('used already'));
+    expect(again.redeem(used, KEY)).toMatchObject({ ok: true });
+    expect(again.redeem(waiting, KEY)).toEqual({ ok: true, namespace: 'shop', serviceAccount: 'cart' });
   });
 
   test('the file is private and holds no secret; no temporary file stays', () => {
@@ -60,14 +68,14 @@ describe('token store', () => {
   test('a wrong secret, an unknown id and changed names are refused and use nothing up', () => {
     const store = open();
     const token = issue(store);
-    const unknown = store.redeem({ ...token, id: 'other' });
-    const wrong = store.redeem({ ...token, secret: token.secret.map((byte, i) => (i === 31 ? byte ^ 1 : byte)) });
+    const unknown = store.redeem({ ...token, id: 'other' }, KEY);
+    const wrong = store.redeem({ ...token, secret: token.secret.map((byte, i) => (i === 31 ? byte ^ 1 : byte)) }, KEY);
     expect(unknown).toEqual(refused('is unknown'));
     expect(wrong).toEqual(unknown);
-    expect(store.redeem({ ...token, serviceAccount: 'admin' })).toEqual(refused('was changed'));
-    expect(store.redeem({ ...token, namespace: 'other' })).toEqual(refused('was changed'));
-    expect(store.redeem({ ...token, trustDomain: 'other' })).toEqual(refused('was changed'));
-    expect(store.redeem(token).ok).toBe(true);
+    expect(store.redeem({ ...token, serviceAccount: 'admin' }, KEY)).toEqual(refused('was changed'));
+    expect(store.redeem({ ...token, namespace: 'other' }, KEY)).toEqual(refused('was changed'));
+    expect(store.redeem({ ...token, trustDomain: 'other' }, KEY)).toEqual(refused('was changed'));
+    expect(store.redeem(token, KEY).ok).toBe(true);
   });
 
   test('expiry is the stored one, to the millisecond', () => {
@@ -76,7 +84,7 @@ describe('token store', () => {
     nowMs += 999;
     expect(store.check(token).ok).toBe(true);
     nowMs += 1;
-    expect(store.redeem({ ...token, expiresAtMs: nowMs + 1000 })).toEqual(refused('expired at'));
+    expect(store.redeem({ ...token, expiresAtMs: nowMs + 1000 }, KEY)).toEqual(refused('expired at'));
   });
 
   test('expired tokens are purged, on request and when one is issued', () => {
@@ -104,11 +112,17 @@ describe('token store', () => {
   });
 
   test('a full store issues no more until some expire', () => {
-    const entry = { secretHash: 'A'.repeat(43), namespace: 'n', serviceAccount: 's', expiresAtMs: nowMs + 1 };
+    const entry = {
+      secretHash: 'A'.repeat(43),
+      namespace: 'n',
+      serviceAccount: 's',
+      expiresAtMs: nowMs + 1,
+      redeemedBy: '',
+    };
     const tokens = Array.from({ length: TOKENS_MAX }, (_, i) => ({ ...entry, id: `t${i}` }));
     writeFileSync(file(), JSON.stringify({ version: 1, tokens }), { mode: 0o600 });
     const store = open();
-    expect(store.issue('shop', 'orders')).toEqual(refused('wait to be redeemed'));
+    expect(store.issue('shop', 'orders')).toEqual(refused('have not expired yet'));
     nowMs += 1;
     expect(store.issue('shop', 'orders').ok).toBe(true);
   });
@@ -129,7 +143,7 @@ describe('token store', () => {
     const token = issue(store);
     rmSync(dataDir, { recursive: true });
     writeFileSync(dataDir, 'a file where the folder was');
-    expect(() => store.redeem(token)).toThrow();
+    expect(() => store.redeem(token, KEY)).toThrow();
     expect(store.check(token).ok).toBe(true);
   });
 });

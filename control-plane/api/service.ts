@@ -1,0 +1,142 @@
+// weft.api.v1.MeshService: what people and scripts may ask, answered from what the other parts hold.
+
+import { create, type DescMessage, fromBinary, toJson, toJsonString } from '@bufbuild/protobuf';
+import { durationMs, timestampFromMs } from '@bufbuild/protobuf/wkt';
+import { Code, ConnectError, type ServiceImpl } from '@connectrpc/connect';
+import {
+  CreateJoinTokenResponseSchema,
+  GetStatusResponseSchema,
+  ListResourcesResponseSchema,
+  type MeshService,
+  RenderResponseSchema,
+} from '../../proto/gen/weft/api/v1/api_pb.js';
+import { EndpointSchema, SnapshotSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
+import { encodeJoinToken } from '../../proto/kit/join-token.ts';
+import { nearest } from '../../proto/kit/nearest.ts';
+import { formatSpiffeId } from '../../proto/kit/spiffe.ts';
+import type { Session } from '../discovery/sessions.ts';
+import type { TokenStore } from '../identity/tokens.ts';
+import type { EncodedResource } from '../index/encoded.ts';
+import { SCHEMAS } from '../model/resource.ts';
+import type { PolicyState } from '../source/watch.ts';
+
+/** Where the answers come from. */
+export interface ApiParts {
+  readonly trustDomain: string;
+  readonly tokens: TokenStore;
+  /** Everything, as it is at this moment. */
+  status(): {
+    readonly policies: PolicyState;
+    readonly sessions: readonly Session[];
+    /** By peer address. */
+    readonly workloadIds: ReadonlyMap<string, string>;
+  };
+  /** What the sidecar of an identity gets. */
+  needsOf(spiffeId: string): readonly EncodedResource[];
+  /** Registered workloads. */
+  endpoints(): readonly { readonly service: string; readonly resource: EncodedResource }[];
+  /** The disk failed, or a bug. */
+  onFailure(error: Error): void;
+}
+
+/** Version of the snapshot format (weft.mesh.v1.Snapshot). */
+const SNAPSHOT_FORMAT = 1;
+
+/** 24 h, as the proto says: a token asked for over the network is used today. */
+const API_TOKEN_TTL_MS_MAX = 24 * 60 * 60 * 1000;
+
+/** Kinds of ListResources: the policies, and the workloads that registered. */
+const LISTED_KINDS = [...Object.keys(SCHEMAS), 'Endpoint'];
+
+/** The implementation for `router.service`. Errors carry Connect's codes and say what to do. */
+export function meshService(parts: ApiParts): ServiceImpl<typeof MeshService> {
+  return {
+    getStatus() {
+      const { policies, sessions, workloadIds } = parts.status();
+      return create(GetStatusResponseSchema, {
+        revision: BigInt(policies.revision),
+        problems: policies.problems.map((problem) => ({ ...problem })),
+        sidecars: sessions.map(({ stream, peer, connectedAtMs }) => ({
+          spiffeId: stream.spiffeId,
+          workloadId: workloadIds.get(peer) ?? '',
+          connectedAt: timestampFromMs(connectedAtMs),
+          inSync: stream.inSync,
+          resources: stream.resourceCount,
+          rejections: stream.rejections.map((rejection) => ({ ...rejection })),
+        })),
+      });
+    },
+    listResources({ kind, namespace, name }) {
+      if (!LISTED_KINDS.includes(kind)) {
+        const close = nearest(kind, LISTED_KINDS);
+        const help = close === undefined ? `write one of ${LISTED_KINDS.join(', ')}` : `did you mean ${close}?`;
+        throw new ConnectError(`there is no kind ${JSON.stringify(kind)}; ${help}`, Code.InvalidArgument);
+      }
+      const all = kind === 'Endpoint' ? listEndpoints(parts) : listPolicies(parts.status().policies, kind);
+      const wanted = all.filter(
+        (one) => (namespace === '' || one.namespace === namespace) && (name === '' || one.name === name),
+      );
+      return create(ListResourcesResponseSchema, { resourcesJson: wanted.map(({ json }) => JSON.stringify(json)) });
+    },
+    render({ namespace, serviceAccount }) {
+      const spiffe = formatSpiffeId({
+        trustDomain: parts.trustDomain,
+        namespace: namespace || 'default',
+        serviceAccount,
+      });
+      if (!spiffe.ok) throw new ConnectError(spiffe.error, Code.InvalidArgument);
+      const resources = parts
+        .needsOf(spiffe.id)
+        .map(({ typeUrl, name, version, bytes }) => ({ typeUrl, name, version, resource: bytes }));
+      const snapshot = create(SnapshotSchema, { format: SNAPSHOT_FORMAT, spiffeId: spiffe.id, resources });
+      return create(RenderResponseSchema, { snapshotJson: toJsonString(SnapshotSchema, snapshot) });
+    },
+    createJoinToken({ namespace, serviceAccount, ttl }) {
+      const ttlMs = ttl === undefined ? undefined : durationMs(ttl);
+      if (ttlMs !== undefined && ttlMs > API_TOKEN_TTL_MS_MAX) {
+        throw new ConnectError('a token lives at most 24 h; ask for less with --ttl', Code.InvalidArgument);
+      }
+      let issued: ReturnType<TokenStore['issue']>;
+      try {
+        issued = parts.tokens.issue(namespace || 'default', serviceAccount, ttlMs);
+      } catch (error) {
+        parts.onFailure(error as Error);
+        throw new ConnectError('the token could not be stored; the log of the control plane says why', Code.Internal);
+      }
+      if (!issued.ok) throw new ConnectError(issued.error, Code.InvalidArgument);
+      return create(CreateJoinTokenResponseSchema, {
+        token: encodeJoinToken(issued.token),
+        expiresAt: timestampFromMs(issued.token.expiresAtMs),
+      });
+    },
+  };
+}
+
+interface Listed {
+  readonly namespace: string;
+  readonly name: string;
+  readonly json: unknown;
+}
+
+function listPolicies(policies: PolicyState, kind: string): Listed[] {
+  return policies.resources
+    .filter((resource) => resource.kind === kind)
+    .map((resource) => {
+      const schema: DescMessage = SCHEMAS[resource.kind];
+      const json = { kind, ...(toJson(schema, resource.message) as object) };
+      return { namespace: resource.namespace, name: resource.name, json };
+    });
+}
+
+/** An endpoint's name is that of its workload; its namespace that of its Service. */
+function listEndpoints(parts: ApiParts): Listed[] {
+  return parts.endpoints().map(({ service, resource }) => {
+    const message = fromBinary(EndpointSchema, resource.bytes);
+    const json = {
+      kind: 'Endpoint',
+      metadata: { name: resource.name.slice(service.length + 1), namespace: service.split('/')[0] },
+      spec: toJson(EndpointSchema, message),
+    };
+    return { namespace: json.metadata.namespace ?? '', name: json.metadata.name, json };
+  });
+}

@@ -1,0 +1,95 @@
+// The sidecars that are connected, for status and metrics, and the end of those that no longer answer.
+
+import type { DiscoveryObserver } from './server.ts';
+import type { DiscoveryStream } from './stream.ts';
+
+/** One connected sidecar. */
+export interface Session {
+  readonly stream: DiscoveryStream;
+  /** Address and port of its connection, which its registration shares. */
+  readonly peer: string;
+  readonly connectedAtMs: number;
+  end(reason: string): void;
+}
+
+/** What sessions tell metrics and the log. */
+export interface SessionEvents {
+  onOpen(session: Session): void;
+  onSend(typeUrl: string, bytes: number): void;
+  onAck(typeUrl: string, waitMs: number): void;
+  onReject(session: Session, typeUrl: string, reasons: readonly string[]): void;
+  onClose(session: Session): void;
+}
+
+/** 30 s to compile and swap what takes a worker 2 ms a slice; after it a sidecar is stuck, and reconnecting mends that. */
+export const ACK_TIMEOUT_MS = 30_000;
+
+/** How often unanswered responses are looked for. */
+const SWEEP_MS = 5_000;
+
+/** All open discovery streams. */
+export class Sessions implements DiscoveryObserver {
+  readonly #events: SessionEvents;
+  readonly #now: () => number;
+  readonly #open = new Map<DiscoveryStream, Session>();
+  readonly #timer: NodeJS.Timeout;
+
+  /** `now`: Unix milliseconds. */
+  constructor(events: SessionEvents, now: () => number) {
+    this.#events = events;
+    this.#now = now;
+    this.#timer = setInterval(() => this.sweep(), SWEEP_MS);
+    this.#timer.unref();
+  }
+
+  list(): Session[] {
+    return [...this.#open.values()];
+  }
+
+  onOpen(stream: DiscoveryStream, peer: string, end: (reason: string) => void): void {
+    const session = { stream, peer, end, connectedAtMs: this.#now() };
+    this.#open.set(stream, session);
+    this.#events.onOpen(session);
+  }
+
+  onSend(_stream: DiscoveryStream, typeUrl: string, bytes: number): void {
+    this.#events.onSend(typeUrl, bytes);
+  }
+
+  onAck(_stream: DiscoveryStream, typeUrl: string, waitMs: number): void {
+    this.#events.onAck(typeUrl, waitMs);
+  }
+
+  onReject(
+    stream: DiscoveryStream,
+    typeUrl: string,
+    _error: unknown,
+    rejected: readonly { readonly name: string; readonly reason: string }[],
+  ): void {
+    const session = this.#open.get(stream);
+    if (session === undefined) return;
+    const reasons = rejected.map(({ name, reason }) => (name === '' ? reason : `${name}: ${reason}`));
+    this.#events.onReject(session, typeUrl, reasons);
+  }
+
+  onClose(stream: DiscoveryStream): void {
+    const session = this.#open.get(stream);
+    this.#open.delete(stream);
+    if (session !== undefined) this.#events.onClose(session);
+  }
+
+  /** Ends streams that have left a response unanswered for ACK_TIMEOUT_MS. */
+  sweep(): void {
+    for (const { stream, end } of this.list()) {
+      if (stream.unansweredMs > ACK_TIMEOUT_MS) {
+        end(`no ACK or NACK for ${ACK_TIMEOUT_MS / 1000} s; connect again`);
+      }
+    }
+  }
+
+  /** Ends all streams with UNAVAILABLE; sidecars connect again, or to another control plane. */
+  endAll(reason: string): void {
+    clearInterval(this.#timer);
+    for (const { end } of this.list()) end(reason);
+  }
+}

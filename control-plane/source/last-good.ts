@@ -1,0 +1,51 @@
+// What the mesh takes of a directory that may hold mistakes: everything that is right, and of what is wrong the last
+// state that was right. Pure, so that each rule is a row in a test.
+
+import { check } from '../model/check.ts';
+import type { Problem, Resource } from '../model/resource.ts';
+import { resourceId } from '../model/resource.ts';
+import type { Policies } from './files.ts';
+
+/** What is taken, and every mistake that kept something from being taken. */
+export interface Taken {
+  readonly resources: readonly Resource[];
+  readonly problems: readonly Problem[];
+}
+
+/** A problem that names a resource completely: `kind/namespace/name`. */
+const COMPLETE_ID = /^[^/]+\/[^/]+\/[^/]+$/;
+
+/**
+ * Merges what was read into what was taken before.
+ * - A resource without mistake replaces its last state. One that no file holds any more is gone.
+ * - A resource with a mistake, its own or in a reference, keeps its last state; without one it is left out.
+ * - A file in which something could not be told apart keeps every resource it held that is not found elsewhere.
+ * - A right resource that contradicts a kept one waits for the mistake to be mended, and is reported.
+ */
+export function takeGood(before: readonly Resource[], read: Policies): Taken {
+  const problems = [...read.problems];
+  const wrongIds = new Set(problems.map((problem) => problem.resource).filter((id) => COMPLETE_ID.test(id)));
+  const unclear = new Set(problems.filter((problem) => !COMPLETE_ID.test(problem.resource)).map((p) => p.file));
+  const last = new Map(before.map((resource) => [resourceId(resource), resource]));
+  const taken = new Map(read.resources.map((resource) => [resourceId(resource), resource]));
+  for (const [id, resource] of last) {
+    if (taken.has(id)) continue;
+    // '.' is the directory as a whole: too many files to read them all.
+    if (wrongIds.has(id) || unclear.has(resource.place.file) || unclear.has('.')) taken.set(id, resource);
+  }
+  if (problems.length === 0) return { resources: [...taken.values()], problems };
+  // Kept states meet new ones that were checked without them. Each round takes at least one new one back.
+  const fresh = new Set(read.resources.map(resourceId));
+  for (;;) {
+    const checked = check([...taken.values()], new Set());
+    const found = checked.problems.filter((problem) => fresh.has(problem.resource));
+    if (found.length === 0) return { resources: [...taken.values()], problems };
+    problems.push(...found);
+    for (const id of new Set(found.map((problem) => problem.resource))) {
+      fresh.delete(id);
+      const kept = last.get(id);
+      if (kept === undefined) taken.delete(id);
+      else taken.set(id, kept);
+    }
+  }
+}

@@ -1,0 +1,162 @@
+// The control plane as a program: sidecars join it, discover and register over real TLS, policies change under it,
+// and it is killed.
+import { afterEach, expect, test } from 'vitest';
+import { typeUrlOf } from '../../control-plane/index/encoded.ts';
+import {
+  AuthorizationSchema,
+  EndpointSchema,
+  RouteSchema,
+  ServiceSchema,
+} from '../../proto/gen/weft/mesh/v1/resources_pb.js';
+import { createWorkloadKey } from '../../sidecar/identity/key.ts';
+import {
+  ControlPlaneProcess,
+  type Discovery,
+  eventually,
+  sign,
+  trusted,
+  type Workload,
+} from '../support/control-plane.ts';
+
+const TYPES = [ServiceSchema, EndpointSchema, RouteSchema, AuthorizationSchema].map(typeUrlOf);
+const ENDPOINT = typeUrlOf(EndpointSchema);
+
+const SERVICES = `
+kind: Service
+metadata: { name: orders }
+spec: { ports: [{ port: 80 }] }
+---
+kind: Service
+metadata: { name: web }
+spec: { ports: [{ port: 80 }] }
+---
+kind: Service
+metadata: { name: vault }
+spec: { ports: [{ port: 80 }] }
+`;
+const WEB_ONLY = `
+kind: Authorization
+metadata: { name: orders-callers }
+spec: { targetRefs: [{ name: orders }], action: ALLOW, rules: [{ name: web, from: [{ serviceAccount: web }] }] }
+`;
+const route = (weight: number) => `
+kind: Route
+metadata: { name: orders }
+spec:
+  hosts: [orders]
+  rules: [{ backends: [{ service: orders, weight: ${weight}, labels: { version: v1 } }] }]
+`;
+const POLICIES = { 'services.yaml': SERVICES, 'callers.yaml': WEB_ONLY, 'route.yaml': route(50) };
+
+const open: { remove(): Promise<void> }[] = [];
+const workloads: Workload[] = [];
+afterEach(async () => {
+  for (const workload of workloads.splice(0)) workload.close();
+  for (const plane of open.splice(0)) await plane.remove();
+});
+
+async function started(policies: Record<string, string> = POLICIES, args: readonly string[] = []) {
+  const plane = new ControlPlaneProcess(policies, args);
+  open.push(plane);
+  await plane.start();
+  return plane;
+}
+
+async function joined(plane: ControlPlaneProcess, account: string): Promise<Workload> {
+  const workload = await plane.join(account);
+  workloads.push(workload);
+  return workload;
+}
+
+const holds = (discovery: Discovery, name: string) => eventually(name, () => discovery.held.has(name));
+const REGISTRATION = { workloadId: 'orders-1', address: '127.0.0.1', inboundPort: 15006, apps: [{}] };
+
+test('a sidecar joins by token, renews by its certificate, and the token is of no use to another key', async () => {
+  const plane = await started();
+  const { token } = await plane.api().createJoinToken({ serviceAccount: 'orders' });
+  const channel = await trusted(plane.port('grpc'), token);
+  const [mine, other] = [await createWorkloadKey(), await createWorkloadKey()];
+  const first = await sign(plane.port('grpc'), channel, mine.csr, token);
+  expect(first.spiffeId).toBe('spiffe://mesh.local/ns/default/sa/orders');
+  await expect(sign(plane.port('grpc'), channel, other.csr, token)).rejects.toMatchObject({ code: 16 });
+  // The answer may have been lost.
+  expect((await sign(plane.port('grpc'), channel, mine.csr, token)).spiffeId).toBe(first.spiffeId);
+  await expect(sign(plane.port('grpc'), channel, mine.csr, '')).rejects.toMatchObject({ code: 16 });
+  const workload = await joined(plane, 'orders');
+  const renewed = await sign(plane.port('grpc'), workload.channel, other.csr, '');
+  expect(renewed.spiffeId).toBe(first.spiffeId);
+  expect(await plane.end()).toBe(0);
+});
+
+test('one policy edit is one small message to who is concerned, in time, and nothing to others', async () => {
+  const plane = await started();
+  const web = (await joined(plane, 'web')).discover(TYPES);
+  const vault = (await joined(plane, 'vault')).discover(TYPES);
+  await eventually('both have all types', () => web.messages.length === 4 && vault.messages.length === 4);
+  expect(web.held.has('Service default/orders')).toBe(true);
+  expect(vault.held.has('Service default/orders')).toBe(false);
+  const before = web.bytes;
+  const startMs = performance.now();
+  plane.write('route.yaml', route(60));
+  await eventually('the edit arrives', () => web.messages.length > 4);
+  expect(performance.now() - startMs).toBeLessThan(1000);
+  expect(web.messages[4]?.resources.map(({ name }) => name)).toEqual(['default/orders']);
+  expect(web.bytes - before).toBeLessThan(200);
+  // A later change for both reaches vault after anything that it was owed before.
+  plane.write('more.yaml', 'kind: Service\nmetadata: { name: more }\nspec: { ports: [{ port: 80 }] }\n');
+  await holds(vault, 'Service default/more');
+  await holds(web, 'Service default/more');
+  expect(vault.messages.length).toBe(5);
+  expect(web.messages.length).toBe(6);
+});
+
+test('a registered workload is an endpoint for its callers until it drains; another identity may not register it', async () => {
+  const plane = await started();
+  const web = await joined(plane, 'web');
+  const seen = web.discover(TYPES);
+  const orders = (await joined(plane, 'orders')).register();
+  expect(await orders.say(REGISTRATION)).toEqual(['default/orders/orders-1']);
+  await holds(seen, 'Endpoint default/orders/orders-1');
+  const intruder = web.register();
+  await expect(intruder.say({ ...REGISTRATION, apps: [{ service: 'orders' }] })).rejects.toMatchObject({ code: 7 });
+  await orders.say({ ...REGISTRATION, draining: true });
+  await eventually('it is withdrawn', () => !seen.held.has('Endpoint default/orders/orders-1'));
+});
+
+test('an endpoint outlives its stream by the grace time, and the newest stream of a workload counts', async () => {
+  const plane = await started(POLICIES, ['--registration-grace', '300ms']);
+  const seen = (await joined(plane, 'web')).discover(TYPES);
+  const orders = await joined(plane, 'orders');
+  const [older, newer] = [orders.register(), orders.register()];
+  await older.say(REGISTRATION);
+  await newer.say({ ...REGISTRATION, inboundPort: 15007 });
+  await eventually('the older stream is ended', () => older.error?.code === 10);
+  await holds(seen, 'Endpoint default/orders/orders-1');
+  const startMs = performance.now();
+  newer.call.cancel();
+  await eventually('it is withdrawn', () => !seen.held.has('Endpoint default/orders/orders-1'));
+  expect(performance.now() - startMs).toBeGreaterThan(250);
+});
+
+test('killed and started again, it withdraws nothing, and says nothing to who has it all', async () => {
+  const plane = await started();
+  const web = await joined(plane, 'web');
+  const before = web.discover(TYPES);
+  const orders = (await joined(plane, 'orders')).register();
+  await orders.say(REGISTRATION);
+  await holds(before, 'Endpoint default/orders/orders-1');
+  await plane.end('SIGKILL');
+  await plane.start();
+  const kept: Record<string, Record<string, string>> = {};
+  for (const [key, version] of before.held) {
+    const [type, name] = key.split(' ') as [string, string];
+    const typeUrl = TYPES.find((url) => url.endsWith(`.${type}`)) as string;
+    kept[typeUrl] = { ...kept[typeUrl], [name]: version };
+  }
+  const after = web.discover([ENDPOINT], kept);
+  const fresh = web.discover(TYPES);
+  await holds(fresh, 'Endpoint default/orders/orders-1');
+  expect(after.messages).toEqual([]);
+  // The tokens that were used are still used: the root and the files are the same.
+  expect((await plane.api().getStatus({})).sidecars.length).toBe(2);
+});
