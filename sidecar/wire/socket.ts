@@ -177,8 +177,8 @@ export class WireSocket {
     setImmediate(flushAll);
   }
 
-  /** A throw in a codec ends this connection and never the worker. */
-  private guard(run: () => void): void {
+  /** Runs codec code: a throw ends this connection and never the worker. For callbacks that no socket event covers, too. */
+  guard(run: () => void): void {
     try {
       run();
     } catch (error) {

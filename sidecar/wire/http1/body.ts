@@ -1,21 +1,34 @@
 // Writes one message's body in the framing its head promised, and notices when what is written breaks the promise.
 
+import { ProxyError } from '../error.ts';
 import type { HeaderList } from '../headers.ts';
 import { headerValue } from '../headers.ts';
 import type { WireSocket } from '../socket.ts';
 import type { Framing } from './serialize.ts';
 import { lastChunk } from './serialize.ts';
 
-/** The declared length of a message about to be written, or -1. */
+/** Said of a caller that writes a body before its head: nobody could tell what the bytes belong to. */
+export const WRITTEN_BEFORE_HEAD = 'a body was written before its head; call writeHead first';
+
+/** What the owner of a stream hears whose body broke what its head promised. */
+export const BROKEN_BODY = new ProxyError(
+  'internal',
+  'local',
+  'the body differs from its content-length, or its trailers cannot be carried by HTTP/1.1',
+);
+
+const DIGITS = /^[0-9]{1,15}$/;
+
+/** The declared length of a message about to be written, or -1: none, or none that everybody would read alike. */
 export function declaredLength(headers: HeaderList): number {
   const value = headerValue(headers, 'content-length');
-  return value === undefined ? -1 : Number(value);
+  return value !== undefined && DIGITS.test(value) ? Number(value) : -1;
 }
 
 /** The body of one message going out. */
 export class BodyWriter {
   framing: Framing = 'none';
-  /** More or fewer bytes were written than Content-Length said: only the connection's end tells the peer. */
+  /** More or fewer bytes were written than Content-Length said, or trailers that cannot be carried: only the connection's end tells the peer. */
   isBroken = false;
   private readonly socket: WireSocket;
   private left = 0;
@@ -49,7 +62,10 @@ export class BodyWriter {
   }
 
   end(trailers: HeaderList | null): void {
-    if (this.framing === 'chunked') this.socket.write(lastChunk(trailers));
-    else if (this.framing === 'length' && this.left > 0) this.isBroken = true;
+    if (this.framing === 'chunked') {
+      const text = lastChunk(trailers);
+      if (text === null) this.isBroken = true;
+      else this.socket.write(text);
+    } else if (this.framing === 'length' && this.left > 0) this.isBroken = true;
   }
 }

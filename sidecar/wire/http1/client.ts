@@ -1,17 +1,14 @@
 // The client role: one upstream connection, one request at a time.
 
-import { randomBytes } from 'node:crypto';
 import { ProxyError } from '../error.ts';
 import type { HeaderList } from '../headers.ts';
-import { headerValue, removeHeader } from '../headers.ts';
 import type { SocketEvents, WireSocket } from '../socket.ts';
 import type { Head, HttpStream, StreamEvents } from '../stream.ts';
-import { BodyWriter, declaredLength } from './body.ts';
+import { ClientStream, type ClientStreamHost } from './client-stream.ts';
 import type { ParserSink } from './parse.ts';
 import { Http1Parser } from './parse.ts';
 import type { Rejection } from './reject.ts';
 import { rejectionError } from './reject.ts';
-import { requestHead } from './serialize.ts';
 
 const CLOSED_BEFORE_SENT = new ProxyError(
   'connectionClosed',
@@ -27,7 +24,7 @@ interface Http1ClientOptions {
 }
 
 /** An upstream HTTP/1.1 connection. `open` only while `idle`. */
-export class Http1ClientConnection implements SocketEvents, ParserSink {
+export class Http1ClientConnection implements SocketEvents, ParserSink, ClientStreamHost {
   private readonly socket: WireSocket;
   private readonly options: Http1ClientOptions;
   private readonly parser: Http1Parser;
@@ -123,12 +120,26 @@ export class Http1ClientConnection implements SocketEvents, ParserSink {
     if (this.stream === stream) this.settle(stream);
   }
 
+  /** The head was refused before a byte of it was written. */
+  unsent(stream: ClientStream): void {
+    queueMicrotask(() => {
+      if (this.stream !== stream) return;
+      this.stream = null;
+      this.socket.guard(() => {
+        stream.fail(stream.closedError(null));
+        if (this.idle) this.options.onIdle();
+      });
+    });
+  }
+
   /** Goes on delivering, outside of the stream's own call. */
   resumeLater(stream: ClientStream): void {
     queueMicrotask(() => {
       if (this.stream !== stream || this.parser.paused) return;
-      this.check(this.parser.continue());
-      this.takeFin(stream);
+      this.socket.guard(() => {
+        this.check(this.parser.continue());
+        this.takeFin(stream);
+      });
     });
   }
 
@@ -180,137 +191,5 @@ export class Http1ClientConnection implements SocketEvents, ParserSink {
     this.isOver = true;
     this.socket.destroy();
     if (stream !== null) stream.fail(rejectionError(rejection, 'upstream'));
-  }
-}
-
-/** One request and its response. */
-class ClientStream implements HttpStream {
-  events: StreamEvents;
-  method = '';
-  headWritten = false;
-  gotBytes = false;
-  upgradeAsked = false;
-  isTunnel = false;
-  requestDone = false;
-  responseDone = false;
-  finIsPending = false;
-  private readonly connection: Http1ClientConnection;
-  private readonly socket: WireSocket;
-  private readonly parser: Http1Parser;
-  private readonly body: BodyWriter;
-  private readonly isReused: boolean;
-  private sentBefore = 0;
-  private isSaturated = false;
-  private isDead = false;
-
-  constructor(
-    connection: Http1ClientConnection,
-    socket: WireSocket,
-    parser: Http1Parser,
-    events: StreamEvents,
-    isReused: boolean,
-  ) {
-    this.connection = connection;
-    this.socket = socket;
-    this.parser = parser;
-    this.events = events;
-    this.isReused = isReused;
-    this.body = new BodyWriter(socket);
-  }
-
-  writeHead(head: Head, end: boolean): void {
-    if (this.isDead) return;
-    this.method = head.method;
-    this.upgradeAsked = head.protocol !== '';
-    this.headWritten = true;
-    this.sentBefore = this.socket.socket.bytesWritten;
-    // Extended CONNECT (RFC 8441) is an Upgrade here.
-    const method = this.upgradeAsked && head.method === 'CONNECT' ? 'GET' : head.method;
-    if (head.protocol === 'websocket' && headerValue(head.headers, 'sec-websocket-key') === undefined) {
-      head.headers.push('sec-websocket-key', randomBytes(16).toString('base64'));
-    }
-    const length = declaredLength(head.headers);
-    if (method === 'CONNECT' || this.upgradeAsked) this.body.start('tunnel', 0);
-    else if (length >= 0) this.body.start('length', length);
-    else if (end) this.body.start('none', 0);
-    else this.body.start('chunked', 0);
-    if (end && length < 0 && (method === 'POST' || method === 'PUT' || method === 'PATCH')) {
-      head.headers.push('content-length', '0');
-    }
-    this.parser.expect(this.method === 'CONNECT' && this.upgradeAsked ? 'GET' : this.method, this.upgradeAsked);
-    this.socket.write(requestHead(head, method, this.body.framing, head.protocol));
-    if (end) this.finish(null);
-  }
-
-  writeData(chunk: Uint8Array, end: boolean): boolean {
-    if (this.isDead || this.requestDone || (this.responseDone && !this.isTunnel)) return true;
-    const hasRoom = this.body.write(chunk);
-    if (!hasRoom) this.isSaturated = true;
-    if (end || this.body.isBroken) this.finish(null);
-    return hasRoom;
-  }
-
-  writeEnd(trailers: HeaderList | null): void {
-    if (!this.isDead && !this.requestDone) this.finish(trailers);
-  }
-
-  reset(_error: ProxyError): void {
-    this.isDead = true;
-    this.connection.drop(this);
-  }
-
-  pause(): void {
-    if (this.isDead || this.responseDone) return;
-    this.parser.paused = true;
-    this.socket.pause();
-  }
-
-  resume(): void {
-    if (this.isDead || this.responseDone || !this.parser.paused) return;
-    this.parser.paused = false;
-    this.socket.resume();
-    this.connection.resumeLater(this);
-  }
-
-  drained(): void {
-    if (!this.isSaturated || this.isDead) return;
-    this.isSaturated = false;
-    this.events.onDrain();
-  }
-
-  /** The last event. */
-  fail(error: ProxyError): void {
-    if (this.isDead) return;
-    this.isDead = true;
-    this.events.onReset(error);
-  }
-
-  /** What a close in mid-request means, and whether the request may be sent again. */
-  closedError(cause: Error | null): ProxyError {
-    const neverSent = !this.headWritten || this.socket.socket.bytesWritten === this.sentBefore;
-    const retry = this.gotBytes ? 'no' : neverSent ? 'yes' : this.isReused ? 'reusedOnly' : 'no';
-    const when = this.gotBytes ? 'in the middle of a response' : 'before a response';
-    return new ProxyError('connectionClosed', 'upstream', `upstream closed the connection ${when}`, retry, cause);
-  }
-
-  /** The caller of an extended CONNECT hears 200 where HTTP/1.1 says 101 (RFC 8441 §5). */
-  translate(head: Head): Head {
-    if (head.status !== 101 || this.method !== 'CONNECT') return head;
-    removeHeader(head.headers, 'sec-websocket-accept');
-    head.status = 200;
-    head.protocol = '';
-    return head;
-  }
-
-  private finish(trailers: HeaderList | null): void {
-    this.body.end(trailers);
-    if (this.body.isBroken) {
-      // The upstream would take the next request's bytes for this body, or wait: the connection goes; onReset follows with its close.
-      this.socket.destroy();
-      return;
-    }
-    this.requestDone = true;
-    if (this.body.framing === 'tunnel' && this.isTunnel) this.socket.end();
-    this.connection.requestEnded(this);
   }
 }

@@ -29,6 +29,7 @@ export const REJECT = {
   statusLine: rule('statusLine', 'RFC 9112 §4', 502),
   headTooLarge: rule('headTooLarge', 'RFC 6585 §5', 431),
   tooManyFields: rule('tooManyFields', 'RFC 6585 §5', 431),
+  headTimeout: rule('headTimeout', 'RFC 9110 §15.5.9', 408),
   obsFold: rule('obsFold', 'RFC 9112 §5.2'),
   spaceBeforeColon: rule('spaceBeforeColon', 'RFC 9112 §5.1'),
   fieldName: rule('fieldName', 'RFC 9110 §5.1'),
@@ -59,6 +60,7 @@ export function rejectionError(rejection: Rejection, source: 'downstream' | 'ups
   const detail = `HTTP/1.1 message refused: ${rejection.reason} (${rejection.section})`;
   if (source === 'upstream') return new ProxyError('protocolError', source, detail);
   if (rejection.status === 431) return new ProxyError('headersTooLarge', source, detail);
+  if (rejection.status === 408) return new ProxyError('headerTimeout', source, detail);
   if (rejection.status === 414) return new ProxyError('uriTooLong', source, detail);
   return new ProxyError('malformed', source, detail);
 }

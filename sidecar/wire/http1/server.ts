@@ -1,26 +1,31 @@
 // The server role: requests of one downstream connection, answered in the order they came.
 
-import { createHash } from 'node:crypto';
 import { ProxyError } from '../error.ts';
 import type { HeaderList } from '../headers.ts';
-import { headerValue } from '../headers.ts';
 import type { SocketEvents, WireSocket } from '../socket.ts';
-import type { HttpStream, StreamAcceptor, StreamEvents } from '../stream.ts';
+import type { StreamAcceptor } from '../stream.ts';
 import { Head } from '../stream.ts';
-import { BodyWriter, declaredLength } from './body.ts';
+import { ConnectionTimer, type Waiting, type WireTimeouts } from '../timers.ts';
 import * as limits from './limits.ts';
 import type { ParserSink } from './parse.ts';
 import { Http1Parser } from './parse.ts';
 import type { Rejection } from './reject.ts';
-import { rejectionError } from './reject.ts';
+import { REJECT, rejectionError } from './reject.ts';
 import { responseHead } from './serialize.ts';
+import { ServerStream, type ServerStreamHost } from './server-stream.ts';
 
 /** What the listener says and hears of a connection. */
-interface Http1ServerOptions {
+interface Http1ServerOptions extends WireTimeouts {
   /** The scheme of requests in origin form. */
   scheme: 'http' | 'https';
   /** Bytes were refused; the reason is a token for a metric. The connection answers and closes by itself. */
   onMalformed(reason: string): void;
+  /**
+   * A client's FIN behind a whole request cancels it; default false, since a client may half-close and wait for its
+   * answer (RFC 9112 §9.6). With false a departed client is noticed when something is written to it. True where the
+   * work is dear and clients never half-close, as with AI models.
+   */
+  finCancels?: boolean;
   /** The connection is gone, once, last. */
   onClose(): void;
 }
@@ -34,8 +39,8 @@ export function serveHttp1(
   return new Http1ServerConnection(socket, accept, options);
 }
 
-/** One downstream HTTP/1.1 connection. A FIN in the middle of a request means that the client went away, and cancels it. */
-export class Http1ServerConnection implements SocketEvents, ParserSink {
+/** One downstream HTTP/1.1 connection. A FIN in the middle of a request means that the client went away, and cancels it; behind a whole one it ends only the connection. */
+export class Http1ServerConnection implements SocketEvents, ParserSink, ServerStreamHost {
   private readonly socket: WireSocket;
   private readonly accept: StreamAcceptor;
   private readonly options: Http1ServerOptions;
@@ -46,14 +51,16 @@ export class Http1ServerConnection implements SocketEvents, ParserSink {
   private isPipelineFull = false;
   private finIsPending = false;
   private lingerBytes = 0;
-  private lingerTimer: NodeJS.Timeout | null = null;
+  private readonly timer: ConnectionTimer;
 
   constructor(socket: WireSocket, accept: StreamAcceptor, options: Http1ServerOptions) {
     this.socket = socket;
     this.accept = accept;
     this.options = options;
     this.parser = new Http1Parser('request', this, options.scheme);
+    this.timer = new ConnectionTimer(socket, options, (waiting) => this.onTimeout(waiting));
     socket.events = this;
+    this.timer.wait('idle');
   }
 
   /** Whether no request is in flight and no byte of one has come. */
@@ -70,7 +77,8 @@ export class Http1ServerConnection implements SocketEvents, ParserSink {
   /** Whether the response being written is the connection's last. */
   get isLast(): boolean {
     // HTTP/1.0 keep-alive is not offered: its clients take a body's end from the connection's (RFC 9112 §C.2.2).
-    return this.isDraining || !this.parser.keepAlive || !this.parser.isHttp11;
+    if (this.isDraining || !this.parser.keepAlive || !this.parser.isHttp11) return true;
+    return this.finIsPending && this.parser.buffered === 0;
   }
 
   onBytes(chunk: Uint8Array): void {
@@ -80,6 +88,7 @@ export class Http1ServerConnection implements SocketEvents, ParserSink {
       return;
     }
     this.check(this.parser.execute(chunk));
+    this.watch();
     if (this.stream === null || this.parser.buffered <= limits.PIPELINED_BYTES_MAX) return;
     this.isPipelineFull = true;
     this.socket.pause();
@@ -99,11 +108,15 @@ export class Http1ServerConnection implements SocketEvents, ParserSink {
   }
 
   onClose(error: Error | null): void {
-    if (this.lingerTimer !== null) clearTimeout(this.lingerTimer);
+    this.timer.stop();
     const stream = this.stream;
     this.stream = null;
     this.isRefusing = true;
-    stream?.fail(new ProxyError('cancelled', 'downstream', 'the client closed the connection', 'no', error));
+    if (stream !== null) {
+      const gone = (): ProxyError =>
+        new ProxyError('cancelled', 'downstream', 'the client closed the connection', 'no', error);
+      stream.fail(stream.failure ?? gone());
+    }
     this.options.onClose();
   }
 
@@ -142,9 +155,25 @@ export class Http1ServerConnection implements SocketEvents, ParserSink {
   continueLater(stream: ServerStream | null): void {
     queueMicrotask(() => {
       if (this.stream !== stream || this.isRefusing) return;
-      this.check(this.parser.continue());
-      this.takeFin();
+      this.socket.guard(() => {
+        this.check(this.parser.continue());
+        this.watch();
+        this.takeFin();
+      });
     });
+  }
+
+  /** Sets the timer to what the connection waits for now. */
+  private watch(): void {
+    if (this.isRefusing) return;
+    if (this.stream !== null) this.timer.wait('busy');
+    else this.timer.wait(this.parser.isFresh ? 'idle' : 'head');
+  }
+
+  private onTimeout(waiting: Waiting): void {
+    if (waiting === 'close') this.socket.destroy();
+    else if (waiting === 'head') this.check(REJECT.headTimeout);
+    else this.linger();
   }
 
   /** The stream was abandoned. */
@@ -187,7 +216,9 @@ export class Http1ServerConnection implements SocketEvents, ParserSink {
       if (this.parser.isFresh) this.socket.end();
       else if (!this.parser.isDone) this.socket.destroy();
     } else if (!stream.isTunnel) {
-      this.socket.destroy();
+      // Behind a whole request, or one that waits for its answer to go on, FIN says only that no other follows.
+      const isWhole = this.parser.isDone || this.parser.buffered > 0;
+      if (!isWhole || this.options.finCancels === true) this.socket.destroy();
     } else if (this.parser.buffered === 0 && !stream.requestDone) {
       stream.requestDone = true;
       stream.events.onEnd(null);
@@ -208,7 +239,7 @@ export class Http1ServerConnection implements SocketEvents, ParserSink {
     }
     const text = `${rejection.reason} (${rejection.section})\n`;
     const head = Head.response(rejection.status, ['content-type', 'text/plain', 'content-length', String(text.length)]);
-    this.socket.write(responseHead(head, 'length', false, true, '') + text);
+    this.socket.write((responseHead(head, 'length', false, true, '') as string) + text);
     this.linger();
   }
 
@@ -218,140 +249,6 @@ export class Http1ServerConnection implements SocketEvents, ParserSink {
     this.isRefusing = true;
     this.socket.resume();
     this.socket.end();
-    this.lingerTimer = setTimeout(() => this.socket.destroy(), limits.LINGER_MS);
-    this.lingerTimer.unref();
+    this.timer.closeIn(limits.LINGER_MS);
   }
-}
-
-const NO_EVENTS: StreamEvents = { onHead() {}, onData() {}, onEnd() {}, onDrain() {}, onReset() {} };
-
-/** One request and its response. */
-class ServerStream implements HttpStream {
-  events: StreamEvents = NO_EVENTS;
-  headWritten = false;
-  requestDone: boolean;
-  responseDone = false;
-  isTunnel = false;
-  /** The response's end is the connection's. */
-  mustClose = false;
-  private readonly connection: Http1ServerConnection;
-  private readonly socket: WireSocket;
-  private readonly parser: Http1Parser;
-  private readonly body: BodyWriter;
-  private readonly method: string;
-  private readonly protocol: string;
-  private readonly webSocketKey: string;
-  private isSaturated = false;
-  private isDead = false;
-
-  constructor(connection: Http1ServerConnection, socket: WireSocket, parser: Http1Parser, head: Head, end: boolean) {
-    this.connection = connection;
-    this.socket = socket;
-    this.parser = parser;
-    this.method = head.method;
-    this.protocol = head.protocol;
-    this.webSocketKey = head.protocol === '' ? '' : (headerValue(head.headers, 'sec-websocket-key') ?? '');
-    this.requestDone = end;
-    this.body = new BodyWriter(socket);
-  }
-
-  writeHead(head: Head, end: boolean): void {
-    if (this.isDead || this.headWritten) return;
-    if (head.status < 200 && head.status !== 101) {
-      // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
-      if (this.parser.isHttp11) this.socket.write(responseHead(head, 'none', false, false, ''));
-      return;
-    }
-    this.headWritten = true;
-    if (head.status === 101 || (this.method === 'CONNECT' && head.status < 300)) this.writeTunnelHead(head);
-    else this.writePlainHead(head, end);
-    if (end) this.finish(null);
-  }
-
-  writeData(chunk: Uint8Array, end: boolean): boolean {
-    if (this.isDead || this.responseDone) return true;
-    const hasRoom = this.body.write(chunk);
-    if (!hasRoom) this.isSaturated = true;
-    if (end || this.body.isBroken) this.finish(null);
-    return hasRoom;
-  }
-
-  writeEnd(trailers: HeaderList | null): void {
-    if (!this.isDead && !this.responseDone) this.finish(trailers);
-  }
-
-  reset(_error: ProxyError): void {
-    this.isDead = true;
-    this.connection.drop(this);
-  }
-
-  pause(): void {
-    if (this.isDead || (this.responseDone && !this.isTunnel)) return;
-    this.parser.paused = true;
-    this.socket.pause();
-  }
-
-  resume(): void {
-    if (this.isDead || !this.parser.paused || (this.responseDone && !this.isTunnel)) return;
-    this.parser.paused = false;
-    this.socket.resume();
-    this.connection.continueLater(this);
-  }
-
-  drained(): void {
-    if (!this.isSaturated || this.isDead) return;
-    this.isSaturated = false;
-    this.events.onDrain();
-  }
-
-  /** The last event. */
-  fail(error: ProxyError): void {
-    if (this.isDead) return;
-    this.isDead = true;
-    this.events.onReset(error);
-  }
-
-  private writeTunnelHead(head: Head): void {
-    this.isTunnel = true;
-    this.body.start('tunnel', 0);
-    const upgrade = head.status === 101 ? this.protocol : '';
-    if (upgrade === 'websocket' && headerValue(head.headers, 'sec-websocket-accept') === undefined) {
-      head.headers.push('sec-websocket-accept', webSocketAccept(this.webSocketKey));
-    }
-    this.socket.write(responseHead(head, 'tunnel', false, false, upgrade));
-    this.connection.startTunnel(this);
-  }
-
-  private writePlainHead(head: Head, end: boolean): void {
-    const hasNoBody = this.method === 'HEAD' || head.status === 204 || head.status === 304;
-    const length = declaredLength(head.headers);
-    if (hasNoBody) this.body.start('none', 0);
-    else if (length >= 0) this.body.start('length', length);
-    else if (end) this.body.start('none', 0);
-    else this.body.start(this.parser.isHttp11 ? 'chunked' : 'close', 0);
-    // An upgrade that is not taken was a request without a body, complete as it stands; a refused CONNECT is not worth keeping.
-    if (this.protocol !== '') this.requestDone = true;
-    this.mustClose = this.connection.isLast || !this.requestDone || this.body.framing === 'close';
-    // A request whose body is still coming may yet end before its response does: only then is the connection kept.
-    if (!this.requestDone && !end && this.method !== 'CONNECT')
-      this.mustClose = this.connection.isLast || !this.parser.isHttp11;
-    this.socket.write(responseHead(head, this.body.framing, end && !hasNoBody && length < 0, this.mustClose, ''));
-  }
-
-  private finish(trailers: HeaderList | null): void {
-    this.body.end(trailers);
-    if (this.body.isBroken || !this.headWritten) {
-      // Only the connection's end tells the client that the body is not what the head said; onReset follows with its close.
-      this.socket.destroy();
-      return;
-    }
-    this.responseDone = true;
-    if (this.isTunnel) this.socket.end();
-    this.connection.settle(this);
-  }
-}
-
-/** RFC 6455 §4.2.2: for an upgrade that was answered by an HTTP/2 upstream, which sends none. */
-function webSocketAccept(key: string): string {
-  return createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
 }

@@ -1,123 +1,13 @@
 // Both HTTP/1.1 roles over real sockets on loopback: framing, keep-alive, pipelining, tunnels, refusals and the retry advice.
 
 import { once } from 'node:events';
-import type { AddressInfo, Socket } from 'node:net';
-import net from 'node:net';
-import { afterEach, describe, expect, test } from 'vitest';
-import type { ProxyError } from '../../../sidecar/wire/error.ts';
-import { Http1ClientConnection } from '../../../sidecar/wire/http1/client.ts';
-import type { Http1ServerConnection } from '../../../sidecar/wire/http1/server.ts';
+import type { Socket } from 'node:net';
+import { describe, expect, test } from 'vitest';
 import { serveHttp1 } from '../../../sidecar/wire/http1/server.ts';
 import { WireSocket } from '../../../sidecar/wire/socket.ts';
 import type { HttpStream, StreamEvents } from '../../../sidecar/wire/stream.ts';
 import { Head } from '../../../sidecar/wire/stream.ts';
-
-const open = new Set<Socket>();
-const servers = new Set<net.Server>();
-
-afterEach(async () => {
-  for (const socket of open) socket.destroy();
-  for (const server of servers) await new Promise((done) => server.close(done));
-  open.clear();
-  servers.clear();
-});
-
-async function listen(onSocket: (socket: Socket) => void): Promise<number> {
-  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
-    socket.on('error', () => {});
-    open.add(socket);
-    onSocket(socket);
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  servers.add(server);
-  return (server.address() as AddressInfo).port;
-}
-
-async function dial(port: number): Promise<Socket> {
-  const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
-  socket.on('error', () => {});
-  await once(socket, 'connect');
-  open.add(socket);
-  return socket;
-}
-
-/** Records events as text; `act` may answer. */
-class Recorder implements StreamEvents {
-  readonly said: string[] = [];
-  error: ProxyError | null = null;
-  readonly over: Promise<void>;
-  private finish: () => void = () => {};
-  private readonly act: (event: string) => void;
-
-  constructor(act: (event: string) => void = () => {}) {
-    this.act = act;
-    this.over = new Promise((done) => {
-      this.finish = done;
-    });
-  }
-
-  onHead(head: Head, end: boolean): void {
-    this.say(head.status === 0 ? `${head.method} ${head.path} ${head.authority}` : `${head.status}`, end);
-  }
-
-  onData(chunk: Uint8Array, end: boolean): void {
-    this.say(`data ${Buffer.from(chunk).toString('latin1')}`, end);
-  }
-
-  onEnd(trailers: string[] | null): void {
-    this.say(trailers === null ? 'end' : `trailers ${trailers.join('=')}`, true);
-  }
-
-  onDrain(): void {}
-
-  onReset(error: ProxyError): void {
-    this.error = error;
-    this.say(`reset ${error.kind} ${error.retry}`, true);
-  }
-
-  private say(text: string, end: boolean): void {
-    this.said.push(text);
-    this.act(text);
-    if (end) this.finish();
-  }
-}
-
-interface Served {
-  port: number;
-  said: string[];
-  malformed: string[];
-  connections: Http1ServerConnection[];
-}
-
-async function serve(answer: (stream: HttpStream, event: string) => void): Promise<Served> {
-  const served: Served = { port: 0, said: [], malformed: [], connections: [] };
-  served.port = await listen((socket) => {
-    const accept = (stream: HttpStream): StreamEvents =>
-      new Recorder((event) => {
-        served.said.push(event);
-        answer(stream, event);
-      });
-    const onMalformed = (reason: string): void => {
-      served.malformed.push(reason);
-    };
-    served.connections.push(serveHttp1(new WireSocket(socket), accept, { scheme: 'http', onMalformed, onClose() {} }));
-  });
-  return served;
-}
-
-/** Sends bytes and reads until the text ends with `until`, or the server ends. */
-async function exchange(port: number, bytes: string, until: string | null): Promise<string> {
-  const socket = await dial(port);
-  socket.write(bytes, 'latin1');
-  let text = '';
-  for await (const chunk of socket) {
-    text += (chunk as Buffer).toString('latin1');
-    if (until !== null && text.endsWith(until)) break;
-  }
-  socket.destroy();
-  return text;
-}
+import { connect, dial, exchange, get, listen, Recorder, serve } from './http1-peers.ts';
 
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n';
 
@@ -177,17 +67,35 @@ describe('an HTTP/1.1 server connection', () => {
     expect(text).toBe('HTTP/1.1 413 Payload Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n');
   });
 
-  test('a client that goes away cancels its request', async () => {
+  test.each([
+    ['in the middle of its request', `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc`, 'fin', false],
+    ['with a reset', `${GET}\r\n`, 'reset', false],
+    ['behind a whole request where FIN cancels', `${GET}\r\n`, 'fin', true],
+  ])('a client that goes away %s cancels it', async (_name, bytes, how, finCancels) => {
     const gone = Promise.withResolvers<string>();
     const client = Promise.withResolvers<Socket>();
-    const served = await serve((_stream, event) => {
-      if (event.startsWith('reset')) gone.resolve(event);
-      else void client.promise.then((socket) => socket.end());
-    });
+    const served = await serve(
+      (_stream, event) => {
+        if (event.startsWith('reset')) gone.resolve(event);
+        else void client.promise.then((socket) => (how === 'fin' ? socket.end() : socket.resetAndDestroy()));
+      },
+      { finCancels },
+    );
     const socket = await dial(served.port);
-    socket.write(`${GET}\r\n`);
+    socket.write(bytes);
     client.resolve(socket);
     expect(await gone.promise).toBe('reset cancelled no');
+  });
+
+  test('a client that half-closes behind its requests gets every answer, then the end', async () => {
+    const served = await serve((stream, event) => {
+      if (event.startsWith('GET')) setImmediate(() => stream.writeHead(Head.response(204, []), true));
+    });
+    const socket = await dial(served.port);
+    socket.end(`${GET}\r\n${GET}\r\n`);
+    let text = '';
+    for await (const chunk of socket) text += (chunk as Buffer).toString('latin1');
+    expect(text).toBe('HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n');
   });
 
   test('tells a slow client to wait, and goes on when it reads', async () => {
@@ -247,28 +155,6 @@ describe('an HTTP/1.1 server connection', () => {
     expect(text).toBe('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\npingbye');
   });
 });
-
-interface Dialled {
-  connection: Http1ClientConnection;
-  closed: Promise<void>;
-  idled: () => number;
-}
-
-async function connect(port: number): Promise<Dialled> {
-  const closed = Promise.withResolvers<void>();
-  let idled = 0;
-  const connection = new Http1ClientConnection(new WireSocket(await dial(port)), {
-    onClose: closed.resolve,
-    onIdle: () => {
-      idled++;
-    },
-  });
-  return { connection, closed: closed.promise, idled: () => idled };
-}
-
-function get(): Head {
-  return Head.request('GET', 'http', 'a', '/', []);
-}
 
 describe('an HTTP/1.1 client connection', () => {
   test('is reused after a complete response', async () => {
