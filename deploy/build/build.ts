@@ -9,6 +9,10 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const entries = [
   'deploy/cli/weft.ts',
   'deploy/demo/main.ts',
+  'deploy/demo/apps/web.ts',
+  'deploy/demo/apps/orders.ts',
+  'deploy/demo/apps/inventory.ts',
+  'deploy/demo/apps/scorer.ts',
   'deploy/mock/main.ts',
   'sidecar/main.ts',
   'sidecar/worker.ts',

@@ -11,9 +11,13 @@ const bin = join(root, 'node_modules/.bin');
 const printed = 'node_modules/.cache/weft-protos';
 const installStamp = join(root, 'node_modules/.weft-stamp');
 const generateStamp = join(root, 'proto/gen/.weft-stamp');
+const demoProtos = 'deploy/demo/proto/weft';
+/** What the demo's policies give to the transcoder. A policy names only files beside it. */
+const demoDescriptors = 'deploy/demo/policies/demo.binpb';
 /** From xDS only what the discovery service needs; the rest of its packages would be 1,000 files. */
 const generated = [
   'proto/weft',
+  demoProtos,
   `${printed}/buf/validate/validate.proto`,
   'node_modules/@grpc/grpc-js-xds/deps/envoy-api/envoy/service/discovery/v3/ads.proto',
   'node_modules/@grpc/grpc-js-xds/deps/envoy-api/envoy/service/discovery/v3/discovery.proto',
@@ -61,12 +65,17 @@ function checkLock() {
 
 /** Code from protos when a proto, a generator setting or an installed package changed. */
 function generate(force) {
-  const protos = filesUnder(join(root, 'proto/weft'), '.proto');
+  const protos = ['proto/weft', demoProtos].flatMap((folder) => filesUnder(join(root, folder), '.proto'));
   const settings = ['proto/buf.gen.yaml', 'buf.yaml', 'package-lock.json', ...ownFiles()].map((path) =>
     join(root, path),
   );
   const hash = hashOf([...protos, ...settings]);
-  if (!force && read(generateStamp) === hash && existsSync(join(root, printed))) return;
+  if (
+    !force &&
+    read(generateStamp) === hash &&
+    [printed, demoDescriptors].every((path) => existsSync(join(root, path)))
+  )
+    return;
   step(`generating code from ${protos.length} protos`);
   rmSync(generateStamp, { force: true });
   mkdirSync(join(root, printed), { recursive: true });
@@ -74,6 +83,11 @@ function generate(force) {
   run([join(bin, 'node'), 'deploy/setup/print-protos.ts', printed], env);
   const paths = generated.flatMap((path) => ['--path', path]);
   run([join(bin, 'buf'), 'generate', '--template', 'proto/buf.gen.yaml', ...paths], env);
+  const scorer = ['--path', `${demoProtos}/demo/v1/scorer.proto`];
+  run(
+    [join(bin, 'buf'), 'build', '--as-file-descriptor-set', '--exclude-source-info', ...scorer, '-o', demoDescriptors],
+    env,
+  );
   writeFileSync(generateStamp, hash);
 }
 
