@@ -1,0 +1,210 @@
+// `weft token`, `weft status` and `weft get`: questions to the control plane's API, answered as tables or as JSON.
+
+import { readFileSync } from 'node:fs';
+import { toJson, toJsonString } from '@bufbuild/protobuf';
+import { durationFromMs, timestampMs } from '@bufbuild/protobuf/wkt';
+import { Code, ConnectError, createClient } from '@connectrpc/connect';
+import { createConnectTransport } from '@connectrpc/connect-node';
+import {
+  CreateJoinTokenResponseSchema,
+  GetStatusResponseSchema,
+  MeshService,
+} from '../../proto/gen/weft/api/v1/api_pb.js';
+import { parseDuration } from '../../proto/kit/duration.ts';
+import { EXIT } from '../../proto/kit/exit.ts';
+import { CommandError } from './command-error.ts';
+import { age, table } from './table.ts';
+
+/** What every API command is given. */
+export interface ApiOptions {
+  readonly api: string;
+  readonly adminTokenFile?: string;
+  readonly json?: boolean;
+}
+
+/** Where text goes: a process stream, or a buffer in a test. */
+interface Output {
+  write(text: string): unknown;
+}
+
+/** A question that takes longer has no answer. */
+const TIMEOUT_MS = 10_000;
+
+/** Prints the token alone, so that it can go into a file. */
+export async function printToken(
+  options: ApiOptions & { readonly serviceAccount: string; readonly namespace: string; readonly ttl: string },
+  out: Output,
+): Promise<void> {
+  const parsed = parseDuration(options.ttl);
+  if (parsed.error !== null) throw new CommandError(EXIT.commandLine, `--ttl: ${parsed.error}`);
+  const { serviceAccount, namespace } = options;
+  const ttl = durationFromMs(parsed.ms);
+  const response = await ask(options, (client) => client.createJoinToken({ serviceAccount, namespace, ttl }));
+  if (options.json === true) {
+    out.write(`${toJsonString(CreateJoinTokenResponseSchema, response, { prettySpaces: 2 })}\n`);
+    return;
+  }
+  out.write(`${response.token}\n`);
+}
+
+/** Prints sidecars, what they refused, and policy mistakes. */
+export async function printStatus(options: ApiOptions, out: Output): Promise<void> {
+  const status = await ask(options, (client) => client.getStatus({}));
+  if (options.json === true) {
+    const json = toJson(GetStatusResponseSchema, status, { alwaysEmitImplicit: true });
+    out.write(`${JSON.stringify(json, null, 2)}\n`);
+    return;
+  }
+  const nowMs = Date.now();
+  const rows = status.sidecars.map((sidecar) => [
+    sidecar.spiffeId,
+    sidecar.workloadId || '-',
+    sidecar.connectedAt === undefined ? '-' : age(timestampMs(sidecar.connectedAt), nowMs),
+    sidecar.inSync ? 'yes' : 'no',
+    String(sidecar.resources),
+    String(sidecar.rejections.length),
+  ]);
+  out.write(`Policies: revision ${status.revision}, ${count(status.problems.length, 'problem')}\n\n`);
+  const headings = ['SIDECAR', 'WORKLOAD', 'CONNECTED', 'IN SYNC', 'RESOURCES', 'REFUSED'];
+  out.write(table(headings, rows, 'No sidecar is connected.'));
+  for (const { spiffeId, rejections } of status.sidecars) {
+    for (const { typeUrl, name, reason } of rejections) {
+      out.write(`\n${spiffeId} refused ${typeUrl.split('.').at(-1)} ${name}: ${reason}\n`);
+    }
+  }
+  for (const { file, line, column, fieldPath, message, fix, resource } of status.problems) {
+    const field = fieldPath === '' ? '' : `${fieldPath}: `;
+    const whose = resource === '' ? '' : ` (${resource})`;
+    out.write(`\n${file}:${line}:${column}: ${field}${message}${whose}; its last good state stays\n  fix: ${fix}\n`);
+  }
+}
+
+/** Prints a table of one kind, or JSON: of one resource when it is named, else an array. */
+export async function printResources(
+  kind: string,
+  name: string | undefined,
+  options: ApiOptions & { readonly namespace?: string },
+  out: Output,
+): Promise<void> {
+  const namespace = options.namespace ?? '';
+  const request = { kind, namespace, name: name ?? '' };
+  const { resourcesJson } = await ask(options, (client) => client.listResources(request));
+  const resources = resourcesJson.map((text) => JSON.parse(text) as Listed);
+  if (name !== undefined && resources.length === 0) {
+    const where = namespace === '' ? '' : ` in namespace ${namespace}`;
+    throw new CommandError(EXIT.commandLine, `there is no ${kind} ${name}${where}; weft get ${kind} lists them`);
+  }
+  if (options.json === true || name !== undefined) {
+    const shown = name !== undefined && resources.length === 1 ? resources[0] : resources;
+    out.write(`${JSON.stringify(shown, null, 2)}\n`);
+    return;
+  }
+  const rows = resources.map(({ metadata, spec }) => [
+    metadata.namespace ?? 'default',
+    metadata.name,
+    summary(kind, spec ?? {}),
+  ]);
+  out.write(table(['NAMESPACE', 'NAME', 'SUMMARY'], rows, `There is no ${kind}.`));
+}
+
+interface Listed {
+  readonly metadata: { readonly name: string; readonly namespace?: string };
+  readonly spec?: Readonly<Record<string, unknown>>;
+}
+
+/** What tells one resource from the next, in one cell. */
+function summary(kind: string, spec: Readonly<Record<string, unknown>>): string {
+  const list = (value: unknown): Record<string, unknown>[] => (Array.isArray(value) ? value : []);
+  switch (kind) {
+    case 'Service':
+      return list(spec.ports)
+        .map((port) => `${port.port}${port.protocol === undefined ? '' : ` ${String(port.protocol).slice(9)}`}`)
+        .join(', ');
+    case 'Route':
+      return `${(spec.hosts as string[] | undefined)?.join(', ') ?? ''}: ${count(list(spec.rules).length, 'rule')}`;
+    case 'Authorization': {
+      const targets = list(spec.targetRefs).map((target) => target.name ?? '*');
+      const action = String(spec.action ?? '').replace('AUTHORIZATION_ACTION_', '');
+      return `${action} on ${targets.join(', ') || 'the namespace'}: ${count(list(spec.rules).length, 'rule')}`;
+    }
+    case 'Endpoint':
+      return `${spec.address} ${Object.values((spec.ports as object | undefined) ?? {}).join(', ')}`;
+    default:
+      return '';
+  }
+}
+
+type Client = ReturnType<typeof createClient<typeof MeshService>>;
+
+/** One call. Every failure becomes a sentence with what to do, and an exit code. */
+async function ask<T>(options: ApiOptions, call: (client: Client) => Promise<T>): Promise<T> {
+  const token = adminToken(options);
+  if (!URL.canParse(options.api)) {
+    throw new CommandError(EXIT.commandLine, `--api ${options.api} is not a URL; write http://HOST:PORT`);
+  }
+  const transport = createConnectTransport({
+    httpVersion: '1.1',
+    baseUrl: options.api,
+    defaultTimeoutMs: TIMEOUT_MS,
+    // The command ends with its answer; a kept connection would hold it for seconds.
+    nodeOptions: { agent: false },
+    interceptors: [
+      (next) => (request) => {
+        request.header.set('authorization', `Bearer ${token}`);
+        return next(request);
+      },
+    ],
+  });
+  try {
+    return await call(createClient(MeshService, transport));
+  } catch (error) {
+    throw explained(ConnectError.from(error), options.api);
+  }
+}
+
+function explained(error: ConnectError, api: string): CommandError {
+  switch (error.code) {
+    case Code.Unauthenticated:
+      return new CommandError(
+        EXIT.commandLine,
+        'the control plane does not know this admin token; name its file with --admin-token-file: admin.token in the data directory',
+      );
+    case Code.InvalidArgument:
+      return new CommandError(EXIT.commandLine, error.rawMessage);
+    case Code.Unavailable:
+    case Code.DeadlineExceeded:
+    case Code.Aborted:
+    case Code.Canceled:
+      return new CommandError(
+        EXIT.unavailable,
+        `cannot reach the control plane's API at ${api} (${error.rawMessage}); is the control plane running? Another address is given with --api`,
+      );
+    default:
+      return new CommandError(EXIT.unavailable, `the API at ${api} failed: ${error.rawMessage}`);
+  }
+}
+
+function adminToken(options: ApiOptions): string {
+  const file = options.adminTokenFile;
+  if (file === undefined) {
+    const token = process.env.WEFT_ADMIN_TOKEN?.trim() ?? '';
+    if (token !== '') return token;
+    throw new CommandError(
+      EXIT.commandLine,
+      'the admin token is missing; give --admin-token-file: admin.token in the data directory, or set WEFT_ADMIN_TOKEN',
+    );
+  }
+  try {
+    return readFileSync(file, 'utf8').trim();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new CommandError(
+      EXIT.unavailable,
+      `the admin token file ${file} cannot be read (${code}); is the path right?`,
+    );
+  }
+}
+
+function count(n: number, noun: string): string {
+  return `${n} ${noun}${n === 1 ? '' : 's'}`;
+}
