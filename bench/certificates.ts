@@ -27,27 +27,50 @@ export interface Identities {
 
 export const TRUST_DOMAIN = 'mesh.local';
 
-/** Makes a root and both identities in `folder`. */
-export async function createIdentities(folder: string): Promise<Identities> {
-  const dataDir = join(folder, 'authority');
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+/** One workload's identity in memory, PEM. */
+export interface Account {
+  readonly spiffeId: string;
+  readonly keyPem: string;
+  /** Leaf first, without the root. */
+  readonly chainPem: string;
+  readonly roots: string;
+}
+
+/** Makes a root in `dataDir`, where a control plane may open it afterwards, and one identity for each service account. */
+export async function createAccounts(dataDir: string, names: readonly string[]): Promise<Account[]> {
   const authority = await openAuthority({ dataDir, trustDomain: TRUST_DOMAIN, now: Date.now });
-  const roots = join(folder, 'roots.pem');
-  writeFileSync(roots, authority.trustBundle.map(pem).join(''));
-  async function issue(account: string): Promise<Identity> {
+  const roots = authority.trustBundle.map(pem).join('');
+  const accounts: Account[] = [];
+  for (const name of names) {
     const { privateKeyPem, csr } = await createWorkloadKey();
     const checked = await checkCsr(csr);
     if (!checked.ok) throw new Error(checked.error);
-    const issued = await authority.sign(checked.publicKey, 'default', account);
-    const chain = issued.chain.map(pem).join('');
-    const paths = { key: join(folder, `${account}.key`), certificate: join(folder, `${account}.pem`) };
-    const combined = join(folder, `${account}-both.pem`);
-    writeFileSync(paths.key, privateKeyPem, { mode: 0o600 });
-    writeFileSync(paths.certificate, chain);
-    writeFileSync(combined, chain + privateKeyPem, { mode: 0o600 });
-    return { spiffeId: issued.spiffeId, ...paths, combined };
+    const issued = await authority.sign(checked.publicKey, 'default', name);
+    const chainPem = issued.chain.map(pem).join('');
+    accounts.push({ spiffeId: issued.spiffeId, keyPem: privateKeyPem, chainPem, roots });
   }
-  return { roots, client: await issue('client'), server: await issue('echo') };
+  return accounts;
+}
+
+/** Makes a root and both identities of the wire suite, as files in `folder`. */
+export async function createIdentities(folder: string): Promise<Identities> {
+  const dataDir = join(folder, 'authority');
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  const [client, server] = await createAccounts(dataDir, ['client', 'echo']);
+  if (client === undefined || server === undefined) throw new Error('the authority made no identities');
+  const roots = join(folder, 'roots.pem');
+  writeFileSync(roots, client.roots);
+  return { roots, client: write(folder, 'client', client), server: write(folder, 'echo', server) };
+}
+
+function write(folder: string, name: string, { spiffeId, keyPem, chainPem }: Account): Identity {
+  const key = join(folder, `${name}.key`);
+  const certificate = join(folder, `${name}.pem`);
+  const combined = join(folder, `${name}-both.pem`);
+  writeFileSync(key, keyPem, { mode: 0o600 });
+  writeFileSync(certificate, chainPem);
+  writeFileSync(combined, chainPem + keyPem, { mode: 0o600 });
+  return { spiffeId, key, certificate, combined };
 }
 
 function pem(der: Uint8Array): string {

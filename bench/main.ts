@@ -14,6 +14,7 @@ type Suite = (context: SuiteContext) => Promise<Row[]>;
 /** Loaded on use: one suite's imports are not another's memory. */
 const SUITES: Readonly<Record<string, () => Promise<Suite>>> = {
   wire: async () => (await import('./wire.ts')).wireSuite,
+  'control-plane': async () => (await import('./control-plane.ts')).controlPlaneSuite,
   install: async () => (await import('./install.ts')).installPeers,
 };
 
