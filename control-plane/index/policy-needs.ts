@@ -1,7 +1,7 @@
 // Policies as the index wants them: for a SPIFFE id, encoded resources. Equal resources share their bytes, within one
 // set of policies and from one to the next, however many identities get them.
 
-import { create } from '@bufbuild/protobuf';
+import { create, type Message } from '@bufbuild/protobuf';
 import { ServiceSchema, TrustBundleSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import { parseSpiffeId } from '../../proto/kit/spiffe.ts';
 import { needs } from '../model/needs.ts';
@@ -15,6 +15,9 @@ export interface MeshTrust {
   /** DER. */
   readonly roots: readonly Uint8Array[];
 }
+
+/** `needs` gives the same message to every identity for which it is the same. */
+const encodedOf = new WeakMap<Message, EncodedResource>();
 
 const NOTHING: Needs = { resources: [], services: new Set() };
 
@@ -49,7 +52,12 @@ export class PolicyNeeds {
     const services = new Set<string>();
     for (const { schema, name, message } of needs(this.#resources, parsed.identity)) {
       if (schema.typeName === ServiceSchema.typeName) services.add(name);
-      resources.push(this.#share(encodeResource(schema, name, message)));
+      let encoded = encodedOf.get(message);
+      if (encoded === undefined) {
+        encoded = this.#share(encodeResource(schema, name, message));
+        encodedOf.set(message, encoded);
+      }
+      resources.push(encoded);
     }
     return { resources, services };
   }

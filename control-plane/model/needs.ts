@@ -41,7 +41,8 @@ export function needs(resources: readonly Resource[], identity: NeedsIdentity): 
     services.filter((service) => own.includes(service) || mayCall(service, policies, identity)).map(keyOf),
   );
   for (const service of services) {
-    if (seen.has(keyOf(service))) addService(service, identity.trustDomain, add);
+    if (seen.has(keyOf(service)))
+      once(service, identity.trustDomain, (into) => addService(service, identity.trustDomain, into), add);
   }
   addRoutes(of(resources, 'Route'), seen, identity, add);
   for (const policy of policies) addAuthorization(policy, own, identity.trustDomain, add);
@@ -81,6 +82,26 @@ export function needs(resources: readonly Resource[], identity: NeedsIdentity): 
 }
 
 type Add = (schema: DescMessage, name: string, message: Message) => void;
+
+/** What was made of a policy, by what else went into it: a thousand identities share one message, encoded once. */
+const made = new WeakMap<Resource, Map<string, readonly MeshResource[]>>();
+
+/** The messages made of `resource` before with the same `inputs`, else those of `make`. */
+function once(resource: Resource, inputs: string, make: (add: Add) => void, add: Add): void {
+  let byInputs = made.get(resource);
+  if (byInputs === undefined) {
+    byInputs = new Map();
+    made.set(resource, byInputs);
+  }
+  let messages = byInputs.get(inputs);
+  if (messages === undefined) {
+    const list: MeshResource[] = [];
+    make((schema, name, message) => list.push({ schema, name, message }));
+    byInputs.set(inputs, list);
+    messages = list;
+  }
+  for (const { schema, name, message } of messages) add(schema, name, message);
+}
 
 function keyOf(resource: { readonly namespace: string; readonly name: string }): string {
   return `${resource.namespace}/${resource.name}`;
@@ -228,16 +249,19 @@ function addRoutes(
   for (const route of routes) {
     const mine = route.namespace === identity.namespace;
     const services = hostsOf(route).filter((key) => mine || (key.startsWith(`${route.namespace}/`) && !own.has(key)));
-    if (services.length === 0 || route.message.spec === undefined) continue;
-    const rules = route.message.spec.rules.map((rule) => ({
-      ...rule,
-      backends: rule.backends.map((backend) => ({
-        ...backend,
-        service: serviceKey(backend.service, route.namespace) ?? '',
-      })),
-    }));
-    add(mesh.RouteSchema, keyOf(route), create(mesh.RouteSchema, { name: keyOf(route), services, rules }));
+    if (services.length > 0) once(route, services.join(' '), (into) => addRoute(route, services, into), add);
   }
+}
+
+function addRoute(route: Resource<'Route'>, services: string[], add: Add): void {
+  const rules = (route.message.spec?.rules ?? []).map((rule) => ({
+    ...rule,
+    backends: rule.backends.map((backend) => ({
+      ...backend,
+      service: serviceKey(backend.service, route.namespace) ?? '',
+    })),
+  }));
+  add(mesh.RouteSchema, keyOf(route), create(mesh.RouteSchema, { name: keyOf(route), services, rules }));
 }
 
 /** One resource for each port that the policy attaches to: the wire says ports in the rules, never beside them. */
@@ -257,6 +281,18 @@ function addAuthorization(
       byPort.set(port, [...(byPort.get(port) ?? []), keyOf(service)]);
     }
   }
+  const inputs = `${trustDomain} ${[...byPort].map(([port, services]) => `${port}=${services.join(',')}`).join(' ')}`;
+  once(policy, inputs, (into) => addPorts(policy, byPort, trustDomain, into), add);
+}
+
+function addPorts(
+  policy: Resource<'Authorization'>,
+  byPort: ReadonlyMap<number, string[]>,
+  trustDomain: string,
+  add: Add,
+): void {
+  const spec = policy.message.spec;
+  if (spec === undefined) return;
   for (const [port, services] of byPort) {
     const complete = spec.rules.map((rule) => completeRule(rule, policy.namespace, trustDomain));
     const deny = spec.action === AuthorizationAction.DENY;

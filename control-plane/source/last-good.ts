@@ -37,7 +37,9 @@ export function takeGood(before: readonly Resource[], read: Policies): Taken {
   // Kept states meet new ones that were checked without them. Each round takes at least one new one back.
   const fresh = new Set(read.resources.map(resourceId));
   for (;;) {
-    const checked = check([...taken.values()], new Set());
+    // Kept ones first: of two that contradict each other, the later one is blamed.
+    const all = [...taken.values()].sort((a, b) => Number(fresh.has(resourceId(a))) - Number(fresh.has(resourceId(b))));
+    const checked = check(all, new Set());
     const found = checked.problems.filter((problem) => fresh.has(problem.resource));
     if (found.length === 0) return { resources: [...taken.values()], problems };
     problems.push(...found);
