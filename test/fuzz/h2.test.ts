@@ -9,6 +9,7 @@ import { HpackDecoder } from '../../sidecar/wire/http2/hpack-decoder.ts';
 import { HpackEncoder } from '../../sidecar/wire/http2/hpack-encoder.ts';
 import { serveHttp2 } from '../../sidecar/wire/http2/server.ts';
 import { WireSocket } from '../../sidecar/wire/socket.ts';
+import { Head } from '../../sidecar/wire/stream.ts';
 
 const seconds = Number(process.env['WEFT_FUZZ_SECONDS'] ?? 2);
 const seed = Date.now() & 0x7fffffff;
@@ -69,7 +70,10 @@ test(
         serveHttp2(
           socket,
           (stream) => ({
-            onHead: (_, end) => void (end && stream.writeData(GET, true)),
+            onHead: (_, end) => {
+              stream.writeHead(Head.response(200, []), false);
+              if (end) stream.writeData(GET, true);
+            },
             onData: () => stream.pause(),
             onEnd: (trailers) => stream.writeEnd(trailers),
             onDrain() {},

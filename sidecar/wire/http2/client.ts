@@ -2,9 +2,12 @@
 
 import { ProxyError } from '../error.ts';
 import type { HeaderList } from '../headers.ts';
+import { removeHeader } from '../headers.ts';
 import type { WireSocket } from '../socket.ts';
 import type { HttpStream, StreamEvents } from '../stream.ts';
+import type { WireTimeouts } from '../timers.ts';
 import { CODE, SETTING } from './frames.ts';
+import { INTERIM_HEADS_MAX } from './limits.ts';
 import { contentLength, responseHead } from './message.ts';
 import { countBody, Http2Session, type SessionRole } from './session.ts';
 import type { Http2Stream } from './stream.ts';
@@ -14,11 +17,13 @@ const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
 const STREAM_ID_LAST = 0x7ffffff0;
 
 /** What a pool hears of its connection. */
-export interface Http2ClientEvents {
+export interface Http2ClientEvents extends WireTimeouts {
   /** The connection is gone, once. */
   onClose(): void;
   /** A stream slot may be free, or `usable` has changed. */
   onRoom(): void;
+  /** The upstream exceeded a flood limit; its streams fail and the connection ends with ENHANCE_YOUR_CALM. */
+  onGuard?(name: string): void;
 }
 
 /** A connection to one upstream. */
@@ -31,7 +36,7 @@ export class Http2ClientConnection implements SessionRole {
 
   constructor(socket: WireSocket, listener: Http2ClientEvents) {
     this.listener = listener;
-    this.session = new Http2Session(socket, this);
+    this.session = new Http2Session(socket, this, listener);
     const session = this.session;
     socket.events = {
       onBytes: (chunk) => session.receive(chunk),
@@ -40,6 +45,7 @@ export class Http2ClientConnection implements SessionRole {
       onClose: () => session.onSocketClose(),
     };
     socket.write(PREFACE);
+    session.watch();
     session.start([SETTING.ENABLE_PUSH, 0]);
   }
 
@@ -79,10 +85,19 @@ export class Http2ClientConnection implements SessionRole {
     if (typeof head === 'string') return session.streamError(id, CODE.PROTOCOL_ERROR, head);
     if (head.status < 200) {
       if (end) return session.streamError(id, CODE.PROTOCOL_ERROR, 'an informational response ends the stream');
+      if (++stream.interimHeads > INTERIM_HEADS_MAX)
+        return session.streamError(id, CODE.ENHANCE_YOUR_CALM, 'more than 32 informational heads');
       stream.events.onHead(head, false);
       return;
     }
     stream.headReceived = true;
+    const isTunnel = stream.isConnect && head.status < 300;
+    // A 2xx to CONNECT has no length, whatever it says (RFC 9110 §9.3.6).
+    if (isTunnel) removeHeader(head.headers, 'content-length');
+    if (isTunnel && stream.upgrade !== '') {
+      head.status = 101;
+      head.protocol = stream.upgrade;
+    }
     const length = contentLength(head.headers);
     const bodiless = stream.isHeadRequest || head.status === 304 || head.status === 204;
     stream.expectedBytes = bodiless ? 0 : length;
@@ -114,8 +129,12 @@ export class Http2ClientConnection implements SessionRole {
     this.onRoom();
   }
 
-  onGuard(): void {
-    // The session ends the connection; an upstream that floods is told apart by its streams' errors.
+  onIdle(): void {
+    this.close();
+  }
+
+  onGuard(name: string): void {
+    this.listener.onGuard?.(name);
   }
 
   onClose(): void {

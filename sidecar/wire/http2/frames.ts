@@ -66,6 +66,12 @@ export class FrameReader {
     this.onTooLong = onTooLong;
   }
 
+  /** Whether the rest of a HEADERS or CONTINUATION frame is still to come. */
+  get holdsHeaders(): boolean {
+    const type = this.filled > 3 ? this.rest[3] : -1;
+    return type === FRAME.HEADERS || type === FRAME.CONTINUATION;
+  }
+
   /** Reads on. Frames inside one chunk are views of it; only a frame over two chunks is copied. */
   push(chunk: Uint8Array): void {
     let at = 0;

@@ -22,6 +22,15 @@ export const FRAME_BYTES_MAX = 16384;
 export const STREAM_WINDOW_BYTES = 256 * 1024;
 /** What a peer may send on the connection before we read it: four busy streams. */
 export const CONNECTION_WINDOW_BYTES = 1024 * 1024;
+/**
+ * Bytes that a connection's paused streams may hold together while the connection window is still replenished: 64
+ * streams with a full window. Below it a stalled stream never stops its siblings; above it the sender waits.
+ */
+export const HELD_BYTES_MAX = 16 * 1024 * 1024;
+/** Informational heads before one final head, as in HTTP/1: a stream of them would hold a request for ever. */
+export const INTERIM_HEADS_MAX = 32;
+/** How long a drain waits for its PING to come back before it names the last stream. 1 s: above any round trip in a mesh. */
+export const DRAIN_PING_MS = 1000;
 /** Bytes one stream queues before writeData says false: four frames, enough to keep a writer busy for a turn. */
 export const STREAM_QUEUE_BYTES = 64 * 1024;
 /** Streams a peer may have open at once. 100: the RFC's recommended minimum and HAProxy's default. */

@@ -6,7 +6,8 @@ import { Head } from '../stream.ts';
 
 const NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
 const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-const BAD_VALUE = /[\u0000\r\n]|^[ \t]|[ \t]$/;
+// RFC 9110 §5.5, as the HTTP/1.1 parser has it: no control character but HTAB may pass either codec.
+const BAD_VALUE = /[^\t\u0020-\u007e\u0080-\u00ff]|^[ \t]|[ \t]$/;
 const AUTHORITY = /^[^\s/?#@\\]+$/;
 const PATH = /^(?:\/[^\s#]*|\*)$/;
 const FORBIDDEN = new Set(['connection', 'proxy-connection', 'keep-alive', 'transfer-encoding', 'upgrade']);

@@ -4,17 +4,20 @@ import { ProxyError } from '../error.ts';
 import type { HeaderList } from '../headers.ts';
 import type { WireSocket } from '../socket.ts';
 import { Head, type StreamAcceptor } from '../stream.ts';
+import { ConnectionTimer, type WireTimeouts } from '../timers.ts';
 import { CODE, pingFrame, SETTING } from './frames.ts';
-import { CONCURRENT_STREAMS } from './limits.ts';
+import { CONCURRENT_STREAMS, DRAIN_PING_MS } from './limits.ts';
 import { contentLength, requestHead } from './message.ts';
 import { countBody, Http2Session, type SessionRole } from './session.ts';
 import { type Http2Stream, NO_EVENTS } from './stream.ts';
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
+/** Told apart from a client's own PINGs, and from acknowledgements nobody asked for. */
+const DRAIN_PING = Buffer.from('weftgone', 'latin1');
 const STREAM_ID_MAX = 0x7fffffff;
 
 /** What a listener decides for a connection. */
-export interface Http2ServerOptions {
+export interface Http2ServerOptions extends WireTimeouts {
   /** The scheme of the connection: `https` behind TLS. It replaces a request's :scheme, which is a claim and no evidence of TLS. */
   scheme: 'http' | 'https';
   /** Request streams at once; default 100. More are refused with REFUSED_STREAM, which a caller may retry. */
@@ -29,6 +32,7 @@ export interface Http2ServerOptions {
 export class Http2ServerConnection implements SessionRole {
   readonly isServer = true;
   private readonly session: Http2Session;
+  private readonly drainTimer: ConnectionTimer;
   private readonly accept: StreamAcceptor;
   private readonly options: Http2ServerOptions;
   private readonly streamsMax: number;
@@ -39,7 +43,8 @@ export class Http2ServerConnection implements SessionRole {
     this.accept = accept;
     this.options = options;
     this.streamsMax = options.maxConcurrentStreams ?? CONCURRENT_STREAMS;
-    this.session = new Http2Session(socket, this);
+    this.session = new Http2Session(socket, this, options);
+    this.drainTimer = new ConnectionTimer(socket, options, () => this.goFinal());
     const session = this.session;
     socket.events = {
       onBytes: (chunk) => this.onBytes(chunk),
@@ -47,6 +52,7 @@ export class Http2ServerConnection implements SessionRole {
       onEnd: () => socket.end(),
       onClose: () => session.onSocketClose(),
     };
+    session.watch();
     session.start([SETTING.MAX_CONCURRENT_STREAMS, this.streamsMax, SETTING.ENABLE_CONNECT_PROTOCOL, 1]);
   }
 
@@ -57,18 +63,26 @@ export class Http2ServerConnection implements SessionRole {
 
   /**
    * Ends the connection without losing a request (RFC 9113 §6.8): GOAWAY for all streams, then, once a PING has
-   * come back, GOAWAY with the last one taken; the connection closes behind the last stream. Whoever drains sets
+   * come back or a second has passed, GOAWAY with the last one taken; the connection closes behind the last stream. Whoever drains sets
    * the time after which the socket is destroyed.
    */
   drain(): void {
     if (this.draining !== 'no') return;
     this.draining = 'announced';
     this.session.sendGoaway(STREAM_ID_MAX, CODE.NO_ERROR);
-    this.session.socket.write(pingFrame(false, new Uint8Array(8)));
+    this.session.socket.write(pingFrame(false, DRAIN_PING));
+    this.drainTimer.closeIn(DRAIN_PING_MS);
   }
 
-  onPingAck(): void {
-    if (this.draining !== 'announced') return;
+  onPingAck(opaque: Uint8Array): void {
+    // An acknowledgement of a PING that was never sent says nothing about what the client has seen.
+    if (DRAIN_PING.equals(opaque)) this.goFinal();
+  }
+
+  /** The client knows that we are leaving, or had time to: from here on new streams are refused. */
+  private goFinal(): void {
+    if (this.draining !== 'announced' || this.session.closed) return;
+    this.drainTimer.stop();
     this.draining = 'final';
     this.session.sendGoaway(this.session.lastStreamId, CODE.NO_ERROR);
     this.onRoom();
@@ -82,11 +96,16 @@ export class Http2ServerConnection implements SessionRole {
     // A client that leaves finishes its streams and closes; nothing to do here.
   }
 
+  onIdle(): void {
+    this.drain();
+  }
+
   onGuard(name: string): void {
     this.options.onGuard(name);
   }
 
   onClose(): void {
+    this.drainTimer.stop();
     this.options.onClose();
   }
 

@@ -6,6 +6,7 @@ import { ProxyError } from '../error.ts';
 import type { HeaderList } from '../headers.ts';
 import type { WireSocket } from '../socket.ts';
 import type { Head } from '../stream.ts';
+import { ConnectionTimer, type Waiting, type WireTimeouts } from '../timers.ts';
 import { FloodGuard } from './flood.ts';
 import * as frames from './frames.ts';
 import { CODE, FLAG, FRAME, SETTING } from './frames.ts';
@@ -25,8 +26,11 @@ export interface SessionRole {
   onHeaders(id: number, stream: Http2Stream | undefined, list: HeaderList, end: boolean): void;
   /** The peer's settings changed or a stream closed. */
   onRoom(): void;
-  onPingAck(): void;
+  /** A PING came back; it may be one we never sent. */
+  onPingAck(opaque: Uint8Array): void;
   onGoaway(lastStreamId: number): void;
+  /** No stream for the idle time: leave without losing a request. */
+  onIdle(): void;
   onGuard(name: string): void;
   onClose(): void;
 }
@@ -37,6 +41,8 @@ export class Http2Session implements StreamHost {
   /** The highest stream the peer opened (server), or we did (client). */
   lastStreamId = 0;
   peerStreamsMax = limits.CONCURRENT_STREAMS;
+  /** Whether the peer takes extended CONNECT (RFC 8441 §3). */
+  peerConnectProtocol = false;
   closed = false;
   readonly socket: WireSocket;
   private readonly role: SessionRole;
@@ -44,11 +50,13 @@ export class Http2Session implements StreamHost {
   private readonly decoder = new HpackDecoder();
   private readonly guard = new FloodGuard(() => performance.now());
   private readonly reader: frames.FrameReader;
+  private readonly timer: ConnectionTimer;
   private readonly waiting = new Set<Http2Stream>();
   private readonly resets = new Set<number>();
   private sendWindow = 65535;
   private receiveWindow = limits.CONNECTION_WINDOW_BYTES;
   private unreported = 0;
+  private heldBytes = 0;
   private peerWindow = 65535;
   private peerFrameBytes = limits.FRAME_BYTES_MAX;
   private settled = false;
@@ -58,9 +66,10 @@ export class Http2Session implements StreamHost {
   private block: Uint8Array[] = [];
   private blockBytes = 0;
 
-  constructor(socket: WireSocket, role: SessionRole) {
+  constructor(socket: WireSocket, role: SessionRole, timeouts: WireTimeouts) {
     this.socket = socket;
     this.role = role;
+    this.timer = new ConnectionTimer(socket, timeouts, (waiting) => this.onTimeout(waiting));
     this.reader = new frames.FrameReader(
       (type, flags, id, payload) => this.onFrame(type, flags, id, payload),
       () => this.fail(CODE.FRAME_SIZE_ERROR, 'a frame exceeds 16,384 bytes'),
@@ -83,7 +92,20 @@ export class Http2Session implements StreamHost {
   receive(chunk: Uint8Array): void {
     if (this.closed) return;
     this.reader.push(chunk);
+    this.watch();
     if (this.socket.bufferedBytes > limits.UNSENT_BYTES_MAX) this.calm('unsent');
+  }
+
+  /** Sets the timer to what the connection waits for now: PINGs and settings keep nothing alive. */
+  watch(): void {
+    if (this.closed) return;
+    if (!this.settled || this.blockId !== 0 || this.reader.holdsHeaders) this.timer.wait('head');
+    else this.timer.wait(this.streams.size > 0 ? 'busy' : 'idle');
+  }
+
+  private onTimeout(waiting: Waiting): void {
+    if (waiting === 'idle') this.role.onIdle();
+    else this.calm('headTimeout');
   }
 
   /** The socket has room again. */
@@ -94,6 +116,7 @@ export class Http2Session implements StreamHost {
 
   /** The connection is gone: every open stream fails. */
   onSocketClose(): void {
+    this.timer.stop();
     if (this.closed && this.streams.size === 0) return this.role.onClose();
     this.closed = true;
     this.failStreams('the connection closed before the stream ended');
@@ -102,6 +125,7 @@ export class Http2Session implements StreamHost {
 
   addStream(stream: Http2Stream): void {
     this.streams.set(stream.id, stream);
+    if (this.streams.size === 1) this.watch();
     this.lastStreamId = stream.id;
   }
 
@@ -115,6 +139,8 @@ export class Http2Session implements StreamHost {
     if (head.status > 0) this.encoder.field(':status', String(head.status));
     else {
       stream.isHeadRequest = head.method === 'HEAD';
+      stream.isConnect = head.method === 'CONNECT' || head.protocol !== '';
+      if (head.protocol !== '' && head.method !== 'CONNECT') stream.upgrade = head.protocol;
       this.requestPseudo(head);
     }
     this.encoder.fields(head.headers);
@@ -150,12 +176,20 @@ export class Http2Session implements StreamHost {
 
   consumed(stream: Http2Stream, bytes: number): void {
     if (this.closed) return;
-    this.credit(bytes);
     stream.unreported += bytes;
     if (stream.remoteEnded || stream.dead || stream.unreported < limits.STREAM_WINDOW_BYTES / 2) return;
     this.socket.write(frames.wordFrame(FRAME.WINDOW_UPDATE, stream.id, stream.unreported));
     stream.receiveWindow += stream.unreported;
     stream.unreported = 0;
+  }
+
+  /** A paused stream withholds its own window; the connection's only once all of them together hold too much. */
+  held(bytes: number): void {
+    const before = Math.max(0, this.heldBytes - limits.HELD_BYTES_MAX);
+    this.heldBytes += bytes;
+    // Up to the maximum all was credited on receipt; what came above it is credited when it is gone.
+    const withheld = Math.max(0, this.heldBytes - limits.HELD_BYTES_MAX);
+    if (!this.closed && withheld !== before) this.credit(before - withheld);
   }
 
   contain(error: Error): void {
@@ -184,6 +218,7 @@ export class Http2Session implements StreamHost {
   fail(code: number, reason: string): void {
     if (this.closed) return;
     this.closed = true;
+    this.timer.stop();
     this.sendGoaway(this.role.isServer ? this.lastStreamId : 0, code);
     this.failStreams(reason);
     this.socket.flush();
@@ -203,7 +238,8 @@ export class Http2Session implements StreamHost {
   }
 
   private requestPseudo(head: Head): void {
-    this.encoder.field(':method', head.method);
+    // An HTTP/1.1 Upgrade is an extended CONNECT here (RFC 8441 §5).
+    this.encoder.field(':method', head.protocol !== '' ? 'CONNECT' : head.method);
     const plainConnect = head.method === 'CONNECT' && head.protocol === '';
     if (!plainConnect) this.encoder.field(':scheme', head.scheme);
     this.encoder.field(':authority', head.authority);
@@ -262,7 +298,9 @@ export class Http2Session implements StreamHost {
 
   private forget(stream: Http2Stream): void {
     this.waiting.delete(stream);
-    if (this.streams.delete(stream.id)) this.role.onRoom();
+    if (!this.streams.delete(stream.id)) return;
+    if (this.streams.size === 0) this.watch();
+    this.role.onRoom();
   }
 
   private rememberReset(id: number): void {
@@ -364,20 +402,18 @@ export class Http2Session implements StreamHost {
     if (this.receiveWindow < 0) return this.fail(CODE.FLOW_CONTROL_ERROR, 'DATA exceeds the connection window');
     const end = (flags & FLAG.END_STREAM) !== 0;
     if (data.length === 0 && !end && !this.spend('emptyData')) return;
+    // Credited on receipt, whatever becomes of it: a stalled stream must not stop its siblings.
+    if (payload.length > 0) this.credit(payload.length);
     const stream = this.streams.get(id);
     if (stream === undefined || stream.remoteEnded) {
-      this.credit(payload.length);
       if (!this.resets.has(id)) this.streamError(id, CODE.STREAM_CLOSED, 'DATA on a closed stream');
       else if (payload.length === 0) this.spend('ignored');
       return;
     }
     stream.receiveWindow -= payload.length;
-    if (stream.receiveWindow < 0) {
-      this.credit(payload.length);
+    if (stream.receiveWindow < 0)
       return this.streamError(id, CODE.FLOW_CONTROL_ERROR, 'DATA exceeds the stream window');
-    }
     if (!stream.headReceived || !countBody(stream, data.length, end)) {
-      this.credit(payload.length);
       return this.streamError(id, CODE.PROTOCOL_ERROR, 'the body differs from content-length or precedes the head');
     }
     if (end) this.endRemote(stream);
@@ -501,6 +537,9 @@ export class Http2Session implements StreamHost {
         return;
       case SETTING.INITIAL_WINDOW_SIZE:
         return this.onInitialWindow(value);
+      case SETTING.ENABLE_CONNECT_PROTOCOL:
+        this.peerConnectProtocol = value === 1;
+        return;
       case SETTING.MAX_FRAME_SIZE:
         if (value < 16384 || value > 0xffffff) return this.fail(CODE.PROTOCOL_ERROR, 'MAX_FRAME_SIZE is out of range');
         this.peerFrameBytes = Math.min(value, limits.STREAM_QUEUE_BYTES);
@@ -523,7 +562,7 @@ export class Http2Session implements StreamHost {
     if (id !== 0) return this.fail(CODE.PROTOCOL_ERROR, 'PING on a stream');
     if (payload.length !== 8) return this.fail(CODE.FRAME_SIZE_ERROR, 'PING is not 8 bytes');
     if (!this.spend('ping')) return;
-    if ((flags & FLAG.ACK) !== 0) return this.role.onPingAck();
+    if ((flags & FLAG.ACK) !== 0) return this.role.onPingAck(payload);
     this.socket.write(frames.pingFrame(true, payload));
   }
 

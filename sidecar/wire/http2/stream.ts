@@ -1,6 +1,7 @@
 // One HTTP/2 stream in either role: what waits to be sent, what waits to be delivered, and its two windows. It
 // decides nothing about the connection; session.ts does.
 
+import assert from 'node:assert/strict';
 import type { ErrorKind, ProxyError } from '../error.ts';
 import type { HeaderList } from '../headers.ts';
 import type { Head, HttpStream, StreamEvents } from '../stream.ts';
@@ -13,8 +14,10 @@ export interface StreamHost {
   /** Sends what windows and socket allow of the stream's queue. */
   pump(stream: Http2Stream): void;
   sendReset(stream: Http2Stream, code: number): void;
-  /** `bytes` of DATA were read or dropped: the peer may send as many again. */
+  /** `bytes` of DATA were read or dropped: the peer may send as many again on the stream. */
   consumed(stream: Http2Stream, bytes: number): void;
+  /** `bytes` more wait in a paused stream; negative when they wait no longer. */
+  held(bytes: number): void;
   /** A receiver threw: the connection ends, the worker lives. */
   contain(error: Error): void;
 }
@@ -35,6 +38,11 @@ export class Http2Stream implements HttpStream {
   unreported = 0;
   /** Body bytes still to come by content-length; -1 unknown. */
   expectedBytes = -1;
+  /** Informational heads so far. */
+  interimHeads = 0;
+  /** The :protocol of an Upgrade that is sent as extended CONNECT (RFC 8441), whose 2xx its owner hears as 101. */
+  upgrade = '';
+  isConnect = false;
   headReceived = false;
   headSent = false;
   remoteEnded = false;
@@ -68,6 +76,7 @@ export class Http2Stream implements HttpStream {
 
   writeData(chunk: Uint8Array, end: boolean): boolean {
     if (this.dead || this.endQueued) return true;
+    if (!this.headSent) assert.fail('a body was written before its head; call writeHead first');
     if (chunk.length > 0) this.queue.push(chunk);
     this.queuedBytes += chunk.length;
     this.endQueued = end;
@@ -78,6 +87,7 @@ export class Http2Stream implements HttpStream {
 
   writeEnd(trailers: HeaderList | null): void {
     if (this.dead || this.endQueued) return;
+    if (!this.headSent) assert.fail('a body was written before its head; call writeHead first');
     this.endQueued = true;
     this.trailers = trailers !== null && trailers.length > 0 ? trailers : null;
     this.host.pump(this);
@@ -115,7 +125,10 @@ export class Http2Stream implements HttpStream {
     if (bytes > chunk.length) this.host.consumed(this, bytes - chunk.length);
     if (chunk.length === 0 && !end) return;
     if (this.paused || this.waking || this.inbox.length > 0) {
-      if (chunk.length > 0) this.inbox.push(chunk);
+      if (chunk.length > 0) {
+        this.inbox.push(chunk);
+        this.host.held(chunk.length);
+      }
       this.inboxEnd = end;
       return;
     }
@@ -153,6 +166,7 @@ export class Http2Stream implements HttpStream {
   private deliver(): void {
     while (!this.paused && !this.dead && this.inbox.length > 0) {
       const chunk = this.inbox.shift() as Uint8Array;
+      this.host.held(-chunk.length);
       const end = this.inboxEnd && this.inbox.length === 0 && this.inboxTrailers === null;
       if (end) this.inboxEnd = false;
       this.events.onData(chunk, end);
@@ -180,7 +194,7 @@ export class Http2Stream implements HttpStream {
     let bytes = 0;
     for (const chunk of this.inbox) bytes += chunk.length;
     this.inbox = [];
-    if (bytes > 0) this.host.consumed(this, bytes);
+    if (bytes > 0) this.host.held(-bytes);
   }
 }
 

@@ -1,0 +1,246 @@
+// Every way a peer can make an HTTP/2 connection work or wait for nothing, over real sockets: each ends in
+// ENHANCE_YOUR_CALM and is reported by name, or in 431. The titles name the CVE class.
+
+import { once } from 'node:events';
+import type { AddressInfo, Socket } from 'node:net';
+import net from 'node:net';
+import { afterEach, describe, expect, test } from 'vitest';
+import { TimerWheel } from '../../../sidecar/base/timer-wheel.ts';
+import { Http2ClientConnection } from '../../../sidecar/wire/http2/client.ts';
+import { FLAG, FRAME, FrameReader, frame, readUint32, wordFrame } from '../../../sidecar/wire/http2/frames.ts';
+import { HpackEncoder } from '../../../sidecar/wire/http2/hpack-encoder.ts';
+import { type Http2ServerConnection, serveHttp2 } from '../../../sidecar/wire/http2/server.ts';
+import { WireSocket } from '../../../sidecar/wire/socket.ts';
+import { Head, type HttpStream } from '../../../sidecar/wire/stream.ts';
+
+const PREFACE = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frame(FRAME.SETTINGS, 0, 0, 0)]);
+const ENHANCE_YOUR_CALM = 11;
+const closers: (() => void)[] = [];
+afterEach(() => {
+  for (const close of closers.splice(0)) close();
+});
+
+async function listen(onSocket: (socket: Socket) => void): Promise<number> {
+  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
+    socket.on('error', () => {});
+    closers.push(() => socket.destroy());
+    onSocket(socket);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  closers.push(() => server.close());
+  return (server.address() as AddressInfo).port;
+}
+
+interface Peer {
+  socket: Socket;
+  /** `type/stream/first word of the payload` of every frame that came. */
+  said: string[];
+  guards: string[];
+  connection: Http2ServerConnection;
+  streams: HttpStream[];
+  /** Moves the connection's clock. */
+  pass(ms: number): void;
+}
+
+/** A raw client of our server, its preface sent; requests to /stall are paused, others answered 204 at their end. */
+async function peer(opening: Uint8Array = PREFACE): Promise<Peer> {
+  let nowMs = 0;
+  const wheel = new TimerWheel({ nowMs: () => nowMs }, { set() {} });
+  const guards: string[] = [];
+  const streams: HttpStream[] = [];
+  const accepted = Promise.withResolvers<Http2ServerConnection>();
+  const port = await listen((socket) => {
+    const accept = (stream: HttpStream) => {
+      streams.push(stream);
+      const answer = (): void => stream.writeHead(Head.response(204, []), true);
+      return {
+        onHead: (head: Head, end: boolean) => (head.path === '/stall' ? stream.pause() : end && answer()),
+        onData: (_: Uint8Array, end: boolean) => void (end && answer()),
+        onEnd: answer,
+        onDrain() {},
+        onReset() {},
+      };
+    };
+    const onGuard = (name: string): void => void guards.push(name);
+    accepted.resolve(serveHttp2(new WireSocket(socket), accept, { scheme: 'http', wheel, onGuard, onClose() {} }));
+  });
+  const socket = net.connect({ port, host: '127.0.0.1' });
+  socket.on('error', () => {});
+  closers.push(() => socket.destroy());
+  const said: string[] = [];
+  const reader = new FrameReader(
+    (type, _flags, id, payload) => {
+      const at = type === FRAME.GOAWAY ? 4 : 0;
+      return said.push(`${type}/${id}/${payload.length >= at + 4 ? readUint32(payload, at) : ''}`) > 0;
+    },
+    () => {},
+  );
+  socket.on('data', (chunk: Buffer) => reader.push(chunk));
+  await once(socket, 'connect');
+  socket.write(opening);
+  const pass = (ms: number): void => {
+    nowMs += ms;
+    wheel.advance();
+  };
+  return { socket, said, guards, connection: await accepted.promise, streams, pass };
+}
+
+function block(path: string, fields: string[]): Uint8Array {
+  const encoder = new HpackEncoder();
+  encoder.start();
+  encoder.fields([':method', 'POST', ':scheme', 'http', ':authority', 'a', ':path', path].concat(fields));
+  return encoder.finish();
+}
+
+function framed(type: number, flags: number, id: number, payload: Uint8Array): Buffer {
+  return Buffer.concat([frame(type, flags, id, payload.length, 0), payload]);
+}
+
+function headers(id: number, path: string, end: boolean, fields: string[] = []): Buffer {
+  return framed(FRAME.HEADERS, FLAG.END_HEADERS | (end ? FLAG.END_STREAM : 0), id, block(path, fields));
+}
+
+const times = (count: number, make: (i: number) => Uint8Array): Buffer =>
+  Buffer.concat(Array.from({ length: count }, (_, i) => make(i)));
+
+const floods: [string, string, Buffer][] = [
+  [
+    'rapid reset (CVE-2023-44487)',
+    'rapidReset',
+    times(1100, (i) => Buffer.concat([headers(2 * i + 1, '/', false), wordFrame(FRAME.RST_STREAM, 2 * i + 1, 8)])),
+  ],
+  [
+    'resets we are made to send (CVE-2025-8671)',
+    'rapidReset',
+    times(1100, (i) => Buffer.concat([headers(2 * i + 1, '/', false), wordFrame(FRAME.WINDOW_UPDATE, 2 * i + 1, 0)])),
+  ],
+  [
+    'CONTINUATION without end (CVE-2024-27316, CVE-2024-30255)',
+    'continuation',
+    Buffer.concat([framed(FRAME.HEADERS, 0, 1, block('/', [])), times(20, () => frame(FRAME.CONTINUATION, 0, 1, 0))]),
+  ],
+  ['PING (CVE-2019-9512)', 'ping', times(600, () => framed(FRAME.PING, 0, 0, Buffer.alloc(8)))],
+  ['SETTINGS (CVE-2019-9515)', 'settings', times(60, () => frame(FRAME.SETTINGS, 0, 0, 0))],
+  [
+    'empty DATA (CVE-2019-9518)',
+    'emptyData',
+    Buffer.concat([headers(1, '/', false), times(200, () => frame(FRAME.DATA, 0, 1, 0))]),
+  ],
+  ['PRIORITY (CVE-2019-9513)', 'priority', times(600, () => framed(FRAME.PRIORITY, 0, 3, Buffer.alloc(5)))],
+  [
+    'WINDOW_UPDATE (CVE-2019-9511 class)',
+    'windowUpdate',
+    Buffer.concat([headers(1, '/', false), times(2500, () => wordFrame(FRAME.WINDOW_UPDATE, 1, 1))]),
+  ],
+  ['frames of unknown types', 'ignored', times(1200, () => frame(0xbb, 0, 0, 0))],
+];
+
+describe('a flood ends the connection, reported by name:', () => {
+  test.each(floods)('%s', async (_name, guard, bytes) => {
+    const { socket, said, guards } = await peer();
+    socket.write(bytes);
+    await once(socket, 'close');
+    expect(guards).toEqual([guard]);
+    expect(said.at(-1)).toBe(`${FRAME.GOAWAY}/0/${ENHANCE_YOUR_CALM}`);
+  });
+
+  test('from an upstream, too (CVE-2019-9512)', async () => {
+    const guards: string[] = [];
+    const closed = Promise.withResolvers<void>();
+    const port = await listen((socket) => {
+      socket.write(frame(FRAME.SETTINGS, 0, 0, 0));
+      socket.write(floods.find(([, guard]) => guard === 'ping')?.[2] as Buffer);
+    });
+    const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+    closers.push(() => socket.destroy());
+    const onGuard = (name: string): void => void guards.push(name);
+    new Http2ClientConnection(new WireSocket(socket), { onClose: closed.resolve, onRoom() {}, onGuard });
+    await closed.promise;
+    expect(guards).toEqual(['ping']);
+  });
+});
+
+describe('header lists are measured decoded (CVE-2016-6581, CVE-2026-47774 class): 431 without a request for', () => {
+  const crumb = `c=${'x'.repeat(3900)}`;
+  test.each([
+    ['one entry of the table indexed again and again', Array(20).fill(['x-a', crumb]).flat()],
+    ['cookie crumbs that only together are too large', Array(20).fill(['cookie', crumb]).flat()],
+    ['more than 100 fields', Array(101).fill(['x-a', '1']).flat()],
+  ])('%s', async (_name, fields) => {
+    const { socket, said, streams, guards } = await peer();
+    socket.write(headers(1, '/', true, fields));
+    await expect.poll(() => said.some((text) => text.startsWith(`${FRAME.HEADERS}/1/`))).toBe(true);
+    // The connection goes on: compression is still in step.
+    socket.write(headers(3, '/', true));
+    await expect.poll(() => said.some((text) => text.startsWith(`${FRAME.HEADERS}/3/`))).toBe(true);
+    expect(streams).toHaveLength(1);
+    expect(guards).toEqual([]);
+  });
+});
+
+describe('slow peers (CVE-2020-12603 class):', () => {
+  test.each([
+    ['a preface without SETTINGS', null],
+    ['a header block without end', framed(FRAME.HEADERS, 0, 1, block('/', []))],
+    ['half a HEADERS frame', headers(1, '/', true).subarray(0, 12)],
+  ])('%s ends after 10 s', async (_name, bytes) => {
+    const { socket, said, guards, pass } = await peer(bytes === null ? PREFACE.subarray(0, 24) : PREFACE);
+    if (bytes !== null) {
+      socket.write(framed(FRAME.PING, 0, 0, Buffer.alloc(8)));
+      socket.write(bytes);
+      await expect.poll(() => said.some((text) => text.startsWith(`${FRAME.PING}/`))).toBe(true);
+      pass(9_000);
+      expect(guards).toEqual([]);
+      pass(1_100);
+    } else pass(10_100);
+    await once(socket, 'close');
+    expect(guards).toEqual(['headTimeout']);
+  });
+
+  test('a connection without streams leaves after an hour, whatever it pings, and loses no request', async () => {
+    const { socket, said, pass } = await peer();
+    socket.write(headers(1, '/', true));
+    await expect.poll(() => said.some((text) => text.startsWith(`${FRAME.HEADERS}/1/`))).toBe(true);
+    pass(3_599_000);
+    socket.write(framed(FRAME.PING, 0, 0, Buffer.alloc(8)));
+    await expect.poll(() => said.some((text) => text === `${FRAME.PING}/0/0`)).toBe(true);
+    expect(said.some((text) => text.startsWith(`${FRAME.GOAWAY}/`))).toBe(false);
+    pass(2_000);
+    await expect.poll(() => said.some((text) => text.startsWith(`${FRAME.GOAWAY}/`))).toBe(true);
+    // The last request in flight is still taken; then a second passes without our PING coming back.
+    socket.write(headers(3, '/', true));
+    await expect.poll(() => said.some((text) => text.startsWith(`${FRAME.HEADERS}/3/`))).toBe(true);
+    pass(1_100);
+    await once(socket, 'end');
+  });
+});
+
+test('a drain takes no unsolicited PING ACK for its own', async () => {
+  const { socket, said, connection, pass } = await peer();
+  await expect.poll(() => said.length).toBeGreaterThan(0);
+  connection.drain();
+  socket.write(framed(FRAME.PING, FLAG.ACK, 0, Buffer.alloc(8)));
+  socket.write(headers(1, '/', true));
+  await expect.poll(() => said.some((text) => text.startsWith(`${FRAME.HEADERS}/1/`))).toBe(true);
+  pass(1_100);
+  await once(socket, 'end');
+});
+
+test('stalled streams withhold their own windows and never stop a sibling', async () => {
+  const { socket, said, streams } = await peer();
+  const full = times(16, () => framed(FRAME.DATA, 0, 1, Buffer.alloc(16384)));
+  for (let i = 0; i < 8; i++) {
+    const id = 2 * i + 1;
+    socket.write(headers(id, '/stall', false));
+    for (let at = 0; at < full.length; at += 16393) full.writeUInt32BE(id, at + 5);
+    socket.write(Buffer.from(full));
+  }
+  // 2 MiB lie in stalled streams, twice the connection window; the sibling's DATA passes all the same.
+  socket.write(headers(17, '/', false));
+  socket.write(framed(FRAME.DATA, FLAG.END_STREAM, 17, Buffer.alloc(16384)));
+  await expect.poll(() => said.some((text) => text.startsWith(`${FRAME.HEADERS}/17/`))).toBe(true);
+  const updates = said.filter((text) => text.startsWith(`${FRAME.WINDOW_UPDATE}/`) && !text.includes('/0/'));
+  expect(updates).toEqual([]);
+  expect(streams).toHaveLength(9);
+});
