@@ -1,9 +1,5 @@
 // JSON calls against descriptors that buf has compiled, the gRPC server played by the test.
 
-import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
 import { create, type DescMessage, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
@@ -14,6 +10,7 @@ import { TranscoderStream } from '../../../sidecar/transcode/transcoder-stream.t
 import { ProxyError } from '../../../sidecar/wire/error.ts';
 import { type HeaderList, headerValue } from '../../../sidecar/wire/headers.ts';
 import { Head } from '../../../sidecar/wire/stream.ts';
+import { buildDescriptors } from '../../support/descriptors.ts';
 import { MemoryStream, Recorder } from '../../support/memory-stream.ts';
 
 const PROTO = `syntax = "proto3";
@@ -35,22 +32,8 @@ let descriptors: Uint8Array;
 let index: MethodIndex;
 let order: DescMessage;
 
-function build(proto: string): Uint8Array {
-  const directory = mkdtempSync(join(tmpdir(), 'weft-transcode-'));
-  try {
-    mkdirSync(join(directory, 'google/api'), { recursive: true });
-    for (const name of ['annotations', 'http']) {
-      cpSync(resolve(`node_modules/protobufjs/google/api/${name}.proto`), join(directory, `google/api/${name}.proto`));
-    }
-    writeFileSync(join(directory, 'shop.proto'), proto);
-    return execFileSync(resolve('node_modules/.bin/buf'), ['build', directory, '-o', '-#format=binpb']);
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
-}
-
 beforeAll(() => {
-  descriptors = build(PROTO);
+  descriptors = buildDescriptors(PROTO);
   const compiled = compileMethods(descriptors);
   if ('errors' in compiled) throw new Error(compiled.errors.join('\n'));
   index = compiled;
@@ -242,7 +225,7 @@ test('every mistake in the annotations is found', () => {
   const wrong = PROTO.replace('{name=shops/*/orders/*}', '{nope}')
     .replace('body: "order"', 'body: "gone"')
     .replace('/v1/orders/{id}:peek', 'v1');
-  const compiled = compileMethods(build(wrong));
+  const compiled = compileMethods(buildDescriptors(wrong));
   expect('errors' in compiled && compiled.errors).toHaveLength(3);
   expect(compileMethods(bytes('garbage'))).toHaveProperty('errors');
 });

@@ -1,0 +1,71 @@
+// From an accepted connection to request streams: the codec, its limits, its counters, and its part in a drain. The
+// same for every listener; who the peer is was decided before.
+
+import type { ListenerConfig } from '../base/messages.ts';
+import { serveHttp1 } from '../wire/http1/server.ts';
+import { serveHttp2 } from '../wire/http2/server.ts';
+import type { WireSocket } from '../wire/socket.ts';
+import type { StreamAcceptor } from '../wire/stream.ts';
+import type { WorkerContext } from './context.ts';
+import { type Spoken, sniff } from './sniff.ts';
+
+/** What a listener decides for a connection. */
+export interface ConnectionSettings {
+  readonly listener: ListenerConfig['kind'];
+  /** `https` behind TLS. */
+  readonly scheme: 'http' | 'https';
+  /** HTTP/2 streams at once: LIMITS.peerStreamsMax or strangerStreamsMax. */
+  readonly streamsMax: number;
+}
+
+/** As `serveConnection`, for a connection in the clear whose first bytes say which HTTP it is; anything else is counted and closed. */
+export function serveClear(
+  context: WorkerContext,
+  wire: WireSocket,
+  accept: StreamAcceptor,
+  settings: ConnectionSettings,
+): void {
+  const { listener } = settings;
+  // A drain may end it: nothing was asked yet.
+  const untrack = context.track(listener, { drain: () => wire.end(), destroy: () => wire.destroy() });
+  const known = (spoken: Spoken): void => {
+    untrack();
+    if (spoken === 'http1' || spoken === 'http2') return serveConnection(context, wire, spoken, accept, settings);
+    context.series.counter('malformed', listener, spoken === 'tls' ? 'tlsInsteadOfHttp' : 'notHttp').add(1);
+    wire.destroy();
+  };
+  sniff(context, wire, listener, known, untrack);
+}
+
+/** Gives the connection its codec; each of its requests goes to `accept`. */
+export function serveConnection(
+  context: WorkerContext,
+  wire: WireSocket,
+  protocol: 'http1' | 'http2',
+  accept: StreamAcceptor,
+  settings: ConnectionSettings,
+): void {
+  const { listener, scheme, streamsMax } = settings;
+  const onClose = (): void => untrack();
+  const connection =
+    protocol === 'http2'
+      ? serveHttp2(wire, accept, {
+          scheme,
+          maxConcurrentStreams: streamsMax,
+          onGuard: (name) => context.series.counter('guards', listener, name).add(1),
+          onClose,
+        })
+      : serveHttp1(wire, accept, {
+          scheme,
+          wheel: context.wheel,
+          // Clients of models do not half-close, and an answer that nobody reads costs money.
+          finCancels: listener === 'ai',
+          onMalformed: (reason) => context.series.counter('malformed', listener, reason).add(1),
+          onClose,
+        });
+  const untrack = context.track(listener, {
+    drain: () => connection.drain(),
+    destroy: () => wire.destroy(),
+  });
+  if (context.draining) connection.drain();
+}

@@ -1,0 +1,108 @@
+// Where calls from other sidecars arrive: mutual TLS, the application chosen by server name, the caller known by
+// SPIFFE id. What a request may do is decided later, in proxy/serve.ts; here it is decided who may speak at all.
+
+import type { Socket } from 'node:net';
+import type { TLSSocket, Server as TlsServer } from 'node:tls';
+import { LIMITS } from '../base/limits.ts';
+import type { ListenerConfig } from '../base/messages.ts';
+import type { PeerIdentity } from '../filters/authorization/run.ts';
+import type { Origin } from '../proxy/origin.ts';
+import { acceptorOf } from '../proxy/serve.ts';
+import { WireSocket } from '../wire/socket.ts';
+import { certificateFailure, createMeshServer, type HandshakeFailure, secure } from '../wire/tls.ts';
+import { bindListener } from './bind.ts';
+import { serveClear, serveConnection } from './connection.ts';
+import type { Listener, OpenListener, WorkerContext } from './context.ts';
+import { type InboundPort, peerOf, plaintextPort, portOf } from './inbound-port.ts';
+
+/** The first byte of a TLS handshake record (RFC 8446 §5.1); no HTTP begins with it. */
+const TLS_HANDSHAKE = 0x16;
+
+/** Opens the inbound listener. Answers handshakes once there is an identity, and refuses them until then. */
+export const openInbound: OpenListener = (context, config) => new Inbound(context).listen(config);
+
+class Inbound {
+  private readonly context: WorkerContext;
+  private readonly tls: TlsServer;
+
+  constructor(context: WorkerContext) {
+    this.context = context;
+    this.tls = createMeshServer({
+      handshakeTimeoutMs: LIMITS.handshakeTimeoutMs,
+      contextFor: (serverName) => {
+        if (context.identity === null) return 'noIdentity';
+        return portOf(context.snapshot, serverName) === null ? 'serverName' : context.identity.secureContext;
+      },
+      onSecure: (socket) => this.onSecure(socket),
+      onFailure: (reason) => this.count(reason),
+    });
+  }
+
+  listen(config: ListenerConfig): Promise<Listener> {
+    return bindListener(config, (socket) => this.onSocket(socket));
+  }
+
+  private onSocket(socket: Socket): void {
+    if (plaintextPort(this.context.snapshot) === null) secure(this.tls, socket);
+    else this.sniff(socket);
+  }
+
+  /** Slow path: only while one port is OFF. The first byte says whether TLS begins here. */
+  private sniff(socket: Socket): void {
+    const timer = setTimeout(() => socket.destroy(), LIMITS.detectTimeoutMs);
+    timer.unref();
+    const onError = (): void => {};
+    socket.on('error', onError);
+    socket.once('close', () => clearTimeout(timer));
+    socket.once('readable', () => {
+      clearTimeout(timer);
+      const chunk: Buffer | null = socket.read();
+      if (chunk === null) return void socket.destroy();
+      socket.unshift(chunk);
+      socket.removeListener('error', onError);
+      if (chunk[0] === TLS_HANDSHAKE) return secure(this.tls, socket);
+      const port = plaintextPort(this.context.snapshot);
+      if (port === null) return this.refuse(socket, 'plaintext');
+      this.serve(socket, port, null, null);
+    });
+  }
+
+  private onSecure(socket: TLSSocket): void {
+    // Asked again: the configuration may have changed during the handshake.
+    const port = portOf(this.context.snapshot, socket.servername || '');
+    if (port === null) return this.refuse(socket, 'serverName');
+    const peer = this.identify(socket);
+    if (typeof peer === 'string' && port.own.tls === 'mutual') return this.refuse(socket, peer);
+    this.serve(socket, port, typeof peer === 'string' ? null : peer, socket.alpnProtocol || 'http/1.1');
+  }
+
+  private identify(socket: TLSSocket): PeerIdentity | HandshakeFailure {
+    const failure = certificateFailure(socket);
+    if (failure !== null) return failure;
+    return peerOf(socket.getPeerX509Certificate()?.raw ?? Buffer.alloc(0), this.context.start.trustDomain);
+  }
+
+  /** @param alpn null: in the clear, where the first bytes tell. */
+  private serve(socket: Socket, port: InboundPort, peer: PeerIdentity | null, alpn: string | null): void {
+    const origin: Origin = { direction: 'inbound', service: port.service, port: port.own.port, peer };
+    const accept = acceptorOf(this.context, origin);
+    const wire = new WireSocket(socket);
+    const settings = {
+      listener: 'inbound' as const,
+      scheme: alpn === null ? ('http' as const) : ('https' as const),
+      streamsMax: peer === null ? LIMITS.strangerStreamsMax : LIMITS.peerStreamsMax,
+    };
+    if (alpn === null) serveClear(this.context, wire, accept, settings);
+    else serveConnection(this.context, wire, alpn === 'h2' ? 'http2' : 'http1', accept, settings);
+  }
+
+  private refuse(socket: Socket, reason: HandshakeFailure): void {
+    this.count(reason);
+    socket.on('error', () => {});
+    socket.destroy();
+  }
+
+  private count(reason: HandshakeFailure): void {
+    this.context.series.counter('handshakes', reason).add(1);
+  }
+}

@@ -1,0 +1,209 @@
+// The AI port against a provider: keys, aliases, metering, and the ends that an answer can have.
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { type MockProvider, startMockProvider } from '../../deploy/mock/mock-provider.ts';
+import { Secret } from '../../sidecar/ai/secret.ts';
+import { parsePrices } from '../../sidecar/ai/usage.ts';
+import type { ModelState } from '../../sidecar/config/snapshot.ts';
+import { AI_RULE, EMPTY_SNAPSHOT } from '../../sidecar/config/snapshot.ts';
+import { openAi } from '../../sidecar/listen/ai.ts';
+import { destinationTo, type ListenerRig, listenerRig, until } from '../support/listener-rig.ts';
+
+const KEY = 'sk-mock-0123456789';
+const MESSAGES = [{ role: 'user', content: 'good morning' }];
+let mock: MockProvider;
+let rig: ListenerRig;
+const servers: Server[] = [];
+
+beforeEach(async () => {
+  mock = await startMockProvider({ key: KEY });
+  rig = await listenerRig(openAi, 'ai');
+  configure(mock.port);
+});
+
+afterEach(async () => {
+  for (const connection of rig.connections) connection.destroy();
+  await until('every connection is closed', () => rig.connections.size === 0);
+  rig.close();
+  await mock.close();
+  for (const server of servers.splice(0)) {
+    server.closeAllConnections();
+    server.close();
+  }
+});
+
+/** The model `fast`, served by whatever listens on `port`. */
+function configure(port: number, key = KEY, firstByteMs = 5000): void {
+  const provider = {
+    name: 'shop/mock',
+    destination: destinationTo(rig, 'shop/mock', port, 'http1', 'ai'),
+    rule: { ...AI_RULE, requestTimeoutMs: firstByteMs },
+  };
+  const chat = {
+    provider: {
+      authority: `127.0.0.1:${port}`,
+      pathPrefix: '/v1',
+      key: Secret.fromEnvironment('KEY', { KEY: key }),
+      headers: [],
+    },
+    model: 'mock-small',
+    prices: parsePrices('1', '2'),
+  };
+  const model: ModelState = { name: 'shop/fast', targets: [{ provider, chat, cumulativeWeight: 1 }] };
+  rig.context.snapshot = {
+    ...EMPTY_SNAPSHOT,
+    providers: new Map([['shop/mock', provider]]),
+    models: new Map([['fast', model]]),
+  };
+}
+
+/** A provider that does what the test says. */
+async function provider(answer: (request: IncomingMessage, response: ServerResponse) => void): Promise<number> {
+  const server = createServer(answer).listen(0, '127.0.0.1');
+  servers.push(server);
+  await once(server, 'listening');
+  return (server.address() as AddressInfo).port;
+}
+
+function ask(body: object, headers: Record<string, string> = {}, signal: AbortSignal | null = null): Promise<Response> {
+  return fetch(`http://127.0.0.1:${rig.port}/v1/chat/completions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', authorization: 'Bearer of-the-application', ...headers },
+    body: JSON.stringify({ model: 'fast', messages: MESSAGES, ...body }),
+    signal,
+  });
+}
+
+const outcome = (name: string): number => rig.count('aiRequests', 'shop/fast', 'shop/mock', name);
+
+test('an answer in one piece comes as the provider wrote it, and is counted in tokens and money', async () => {
+  const response = await ask({});
+  expect(response.status).toBe(200);
+  expect(await response.json()).toMatchObject({ model: 'mock-small', usage: { prompt_tokens: 2 } });
+  await until('the call is recorded', () => rig.records.length === 1);
+  expect(rig.records[0]).toMatchObject({
+    direction: 'ai',
+    status: 200,
+    service: 'shop/mock',
+    usage: { model: 'mock-small', inputTokens: 2, outputTokens: 4, costMicroUsd: 10 },
+  });
+  expect(outcome('ok')).toBe(1);
+  expect(rig.count('aiTokens', 'shop/fast', 'shop/mock', 'input')).toBe(2);
+  expect(rig.count('aiTokens', 'shop/fast', 'shop/mock', 'output')).toBe(4);
+  expect(rig.count('aiCost', 'shop/fast', 'shop/mock')).toBe(10);
+});
+
+test('a streamed answer ends in [DONE] and is counted, too', async () => {
+  const text = await (await ask({ stream: true })).text();
+  expect(text.endsWith('data: [DONE]\n\n')).toBe(true);
+  expect(text).not.toContain('prompt_tokens');
+  await until('the call is recorded', () => rig.records.length === 1);
+  expect(rig.records[0]?.usage).toMatchObject({ inputTokens: 2, outputTokens: 4 });
+  expect(outcome('ok')).toBe(1);
+});
+
+test('the provider sees its own key, host and path, and nothing of the application’s', async () => {
+  const seen: IncomingMessage[] = [];
+  const port = await provider((request, response) => {
+    seen.push(request);
+    response.writeHead(200, { 'content-type': 'application/json' }).end('{}');
+  });
+  configure(port);
+  await (await ask({}, { cookie: 'session=1', 'x-api-key': 'mine' })).text();
+  expect(seen[0]).toMatchObject({ url: '/v1/chat/completions', headers: { host: `127.0.0.1:${port}` } });
+  expect(seen[0]?.headers.authorization).toBe(`Bearer ${KEY}`);
+  expect(JSON.stringify(seen[0]?.rawHeaders)).not.toMatch(/of-the-application|session=1|mine/);
+  await until('the call is recorded', () => rig.records.length === 1);
+  expect(JSON.stringify(rig.records)).not.toContain(KEY);
+});
+
+test('a stream that the provider cuts ends in an error event, never as a clean end', async () => {
+  const text = await (await ask({ stream: true }, { 'x-mock-cut': '3' })).text();
+  const last = text.trim().split('\n\n').at(-1) ?? '';
+  expect(JSON.parse(last.slice('data: '.length)).error.code).toBe('stream_incomplete');
+  await until('the call is counted', () => outcome('cut') === 1);
+  expect(rig.count('aiTokens', 'shop/fast', 'shop/mock', 'output_estimated')).toBe(3);
+});
+
+test('an answer in one piece that is cut is a broken body, never a whole one', async () => {
+  const port = await provider((_request, response) => {
+    response.writeHead(200, { 'content-type': 'application/json', 'content-length': '100' });
+    response.write('{"choices":', () => response.socket?.destroy());
+  });
+  configure(port);
+  const response = await ask({});
+  await expect(response.text()).rejects.toThrow();
+  await until('the call is counted', () => outcome('cut') === 1);
+});
+
+test.each([true, false])('a client that leaves cancels the provider at once (answering: %s)', async (answering) => {
+  let asked = false;
+  let closed = false;
+  const port = await provider((request, response) => {
+    asked = true;
+    request.resume();
+    response.on('close', () => {
+      closed = true;
+    });
+    if (answering) {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.write('data: {"choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n');
+    }
+  });
+  configure(port);
+  const abort = new AbortController();
+  const answer = ask({ stream: true }, {}, abort.signal);
+  if (answering) await (await answer).body?.getReader().read();
+  else await until('the provider has the request', () => asked);
+  abort.abort();
+  if (!answering) await expect(answer).rejects.toThrow();
+  await until('the provider sees it', () => closed);
+  await until('the call is recorded', () => rig.records.length === 1);
+  expect(rig.records[0]?.flag).toBe('DC');
+  expect(rig.count('active', 'ai')).toBe(0);
+});
+
+test('a wrong key of ours is the provider’s 401, unbilled', async () => {
+  configure(mock.port, 'sk-other');
+  const response = await ask({});
+  expect(response.status).toBe(401);
+  expect(await response.json()).toMatchObject({ error: { code: 'invalid_api_key' } });
+  await until('the call is counted', () => outcome('error') === 1);
+  expect(rig.count('aiCost', 'shop/fast', 'shop/mock')).toBe(0);
+});
+
+test.each([
+  ['an unknown model', { model: 'slow' }, 404, 'model_not_found'],
+  ['a model that is no text', { model: 3 }, 400, null],
+])('%s is refused here, and recorded', async (_what, body, status, code) => {
+  const response = await ask(body);
+  expect(response.status).toBe(status);
+  expect(await response.json()).toMatchObject({ error: { type: 'invalid_request_error', code } });
+  await until('it is counted', () => rig.count('requests', 'ai', '', '', String(status), '', '-') === 1);
+  expect(rig.count('aiRequests', '', '', 'refused')).toBe(1);
+  expect(rig.count('active', 'ai')).toBe(0);
+});
+
+test('the models that this identity has are listed', async () => {
+  const response = await fetch(`http://127.0.0.1:${rig.port}/v1/models`);
+  expect(await response.json()).toMatchObject({ object: 'list', data: [{ id: 'fast', object: 'model' }] });
+});
+
+test('a provider without a usable key, one that is down, and one that is slow each get an error that SDKs understand', async () => {
+  configure(mock.port, '');
+  const keyless = await ask({});
+  expect([keyless.status, ((await keyless.json()) as { error: { code: string } }).error.code]).toEqual([
+    503,
+    'provider_key',
+  ]);
+  configure(1);
+  const down = await ask({});
+  expect([down.status, down.headers.get('x-weft-error')]).toEqual([503, 'UF']);
+  expect(await down.json()).toMatchObject({ error: { type: 'server_error', code: 'provider_unavailable' } });
+  configure(await provider((request) => void request.resume()), KEY, 50);
+  const slow = await ask({});
+  expect([slow.status, slow.headers.get('x-weft-error')]).toEqual([504, 'UT']);
+  await slow.text();
+});

@@ -1,0 +1,163 @@
+// One listener of a worker in this process, with its configuration written by hand: what inbound and AI tests stand
+// on when they are about the listener and not about the worker around it.
+
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
+import { threadClock } from '../../sidecar/base/clock.ts';
+import { createCounterMemory } from '../../sidecar/base/counters.ts';
+import type { FromWorker, ListenerConfig, TelemetryRecord, WorkerIdentity } from '../../sidecar/base/messages.ts';
+import { TimerWheel } from '../../sidecar/base/timer-wheel.ts';
+import {
+  type Destination,
+  EMPTY_SNAPSHOT,
+  type PortProtocol,
+  type PortTls,
+  type Snapshot,
+} from '../../sidecar/config/snapshot.ts';
+import type { Drainable, IdentityState, OpenListener, WorkerContext } from '../../sidecar/listen/context.ts';
+import { RequestStats } from '../../sidecar/telemetry/request-stats.ts';
+import { TelemetryBuffer } from '../../sidecar/telemetry/worker-buffer.ts';
+import { WorkerSeries } from '../../sidecar/telemetry/worker-series.ts';
+import { leastRequest } from '../../sidecar/upstream/balancer.ts';
+import { Cluster } from '../../sidecar/upstream/cluster.ts';
+import { connectorTo } from '../../sidecar/upstream/connect.ts';
+import { Pool } from '../../sidecar/upstream/pool.ts';
+import { createMeshContext } from '../../sidecar/wire/tls.ts';
+
+export interface ListenerRig {
+  readonly port: number;
+  readonly context: WorkerContext;
+  /** Records of finished requests, oldest first. */
+  readonly records: TelemetryRecord[];
+  /** Open connections. */
+  readonly connections: Set<Drainable>;
+  setIdentity(identity: WorkerIdentity): void;
+  /** The value of a counter by its family and labels. */
+  count(family: string, ...labels: string[]): number;
+  close(): void;
+}
+
+/** How requests reach `port` on localhost: for an application behind the sidecar, or a provider. */
+export function destinationTo(
+  rig: ListenerRig,
+  service: string,
+  port: number,
+  protocol: PortProtocol,
+  direction: 'inbound' | 'outbound' | 'ai' = 'inbound',
+  tls: PortTls = 'off',
+): Destination {
+  const { context } = rig;
+  const cluster = new Cluster(leastRequest(Math.random), Math.random);
+  const wire = protocol === 'grpc' ? ('http2' as const) : protocol;
+  const limits = {
+    connectionsMax: 64,
+    pendingRequestsMax: 1024,
+    requestsPerConnection: wire === 'http2' ? 100 : 1,
+    idleTimeoutMs: 0,
+  };
+  const address = { host: '127.0.0.1', port, protocol: wire, tls: null, connectTimeoutMs: 1000 };
+  cluster.setEndpoint(`${service}/app`, [], new Pool(connectorTo(address), limits, context));
+  return {
+    service,
+    port,
+    protocol,
+    tls,
+    cluster,
+    stats: new RequestStats(context.series, direction, service),
+    telemetry: { traceShare: 1, logShare: 1 },
+    transcode: null,
+  };
+}
+
+export async function listenerRig(open: OpenListener, kind: ListenerConfig['kind']): Promise<ListenerRig> {
+  const records: TelemetryRecord[] = [];
+  const counters = createCounterMemory(2, 4096);
+  const slots = new Map<string, number>();
+  const post = (message: FromWorker): void => {
+    if (message.type === 'telemetry') records.push(...message.records);
+    if (message.type !== 'needSeries') return;
+    const key = [message.family, ...message.labels].join(' ');
+    const slot = 1 + slots.size * 32;
+    slots.set(key, slot);
+    series.settle(message.request, slot);
+  };
+  const series = new WorkerSeries(counters, 1, post);
+  const wheel = new TimerWheel(threadClock);
+  const connections = new Set<Drainable>();
+  const listeners: ((state: IdentityState) => void)[] = [];
+  const config: ListenerConfig = {
+    kind,
+    host: '127.0.0.1',
+    port: await freePort(),
+    service: '',
+    servicePort: 0,
+    reusePort: false,
+  };
+  const context: WorkerContext = {
+    clock: threadClock,
+    wheel,
+    random: Math.random,
+    series,
+    telemetry: new TelemetryBuffer(wheel, post),
+    snapshot: EMPTY_SNAPSHOT as Snapshot,
+    spans: false,
+    unknownStats: (direction) => new RequestStats(series, direction, ''),
+    start: { workerIndex: 0, trustDomain: 'mesh.local', namespace: 'shop', apps: [], listeners: [config], counters },
+    identity: null,
+    draining: false,
+    track(_listener, connection) {
+      connections.add(connection);
+      return () => void connections.delete(connection);
+    },
+    onIdentity(listener) {
+      listeners.push(listener);
+      if (context.identity !== null) listener(context.identity);
+    },
+    contain(error) {
+      throw error;
+    },
+  };
+  const listener = await open(context, config);
+  return {
+    port: config.port,
+    context,
+    records,
+    connections,
+    setIdentity(identity) {
+      const [, , trustDomain = '', , namespace = ''] = identity.spiffeId.split('/');
+      const state: IdentityState = {
+        identity,
+        self: { spiffeId: identity.spiffeId, trustDomain, namespace },
+        secureContext: createMeshContext(identity),
+      };
+      context.identity = state;
+      for (const tell of listeners) tell(state);
+    },
+    count(family, ...labels) {
+      const slot = slots.get([family, ...labels].join(' '));
+      return slot === undefined ? 0 : (series.column[slot] as number);
+    },
+    close() {
+      listener.stop();
+      for (const connection of connections) connection.destroy();
+    },
+  };
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** Waits until `holds`, asked once a turn of the loop; fails after 5 s. */
+export async function until(what: string, holds: () => boolean): Promise<void> {
+  const deadline = Date.now() + 5000;
+  while (!holds()) {
+    if (Date.now() > deadline) throw new Error(`still not after 5 s: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
