@@ -92,7 +92,9 @@ export class ControlPlaneProcess {
     const ready = join(this.directory, 'ready');
     rmSync(ready, { force: true });
     const ports = ['grpc', 'api', 'metrics'].flatMap((name) => [`--${name}-port`, String(this.#ports[name] ?? 0)]);
-    const files = ['--policies', this.policies, '--data-dir', this.dataDir, '--ready-file', ready];
+    // An option given by the test comes instead of ours: each may be given once.
+    const dataDir = this.#args.includes('--data-dir') ? [] : ['--data-dir', this.dataDir];
+    const files = ['--policies', this.policies, ...dataDir, '--ready-file', ready];
     const args = [MAIN, ...files, ...ports, '--host', '127.0.0.1', ...this.#args];
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
@@ -145,6 +147,11 @@ export class ControlPlaneProcess {
   /** A workload that has joined: a token for the account, redeemed for a certificate. */
   async join(serviceAccount: string): Promise<Workload> {
     const { token } = await this.api().createJoinToken({ serviceAccount });
+    return this.redeem(token);
+  }
+
+  /** Rejects with the ServiceError when the token is refused. */
+  async redeem(token: string): Promise<Workload> {
     const { privateKeyPem, csr } = await createWorkloadKey();
     const response = await sign(this.port('grpc'), await trusted(this.port('grpc'), token), csr, token);
     return new Workload(this, privateKeyPem, response);
