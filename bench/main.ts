@@ -15,6 +15,7 @@ type Suite = (context: SuiteContext) => Promise<Row[]>;
 const SUITES: Readonly<Record<string, () => Promise<Suite>>> = {
   wire: async () => (await import('./wire.ts')).wireSuite,
   'control-plane': async () => (await import('./control-plane.ts')).controlPlaneSuite,
+  grpc: async () => (await import('./grpc.ts')).grpcSuite,
   install: async () => (await import('./install.ts')).installPeers,
 };
 

@@ -11,13 +11,13 @@ import { envoy } from './peers/envoy.ts';
 import { haproxy } from './peers/haproxy.ts';
 import { nginx } from './peers/nginx.ts';
 import { HOST, type Launched, type Peer, type Scenario, SNI } from './peers/peer.ts';
-import { weft } from './peers/weft.ts';
+import { weftPeers } from './peers/weft.ts';
 import { LOAD_CORES, PROXY_CORE, pause } from './processes.ts';
 import { median, type Row, ratioTable, round } from './rows.ts';
 import type { SuiteContext } from './suite.ts';
 import { cpuMicros, rssMb } from './usage.ts';
 
-const PEERS: readonly Peer[] = [envoy, haproxy, nginx, weft];
+const PEERS: readonly Peer[] = [envoy, haproxy, nginx, ...weftPeers()];
 
 /** Ratios are to Envoy: the proxy that most meshes run. */
 const REFERENCE = 'envoy';

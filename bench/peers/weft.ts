@@ -13,32 +13,48 @@ import { type Identity, TRUST_DOMAIN } from '../certificates.ts';
 import { type Started, until } from '../processes.ts';
 import { HOST, type Launched, type Peer, type Site, startProxy } from './peer.ts';
 
-const BUNDLE = fileURLToPath(new URL('../../dist/sidecar/main.js', import.meta.url));
+const DIST = fileURLToPath(new URL('../../dist', import.meta.url));
+/** Another build to compare with in the same run, as `weft-before`: `WEFT_BENCH_BEFORE=FOLDER npm run bench -- wire`. */
+const BEFORE = process.env['WEFT_BENCH_BEFORE'] ?? '';
 /** More options for Node, for profiles: `WEFT_BENCH_NODE_OPTIONS='--cpu-prof' npm run bench -- wire`. */
 const NODE_OPTIONS = (process.env['WEFT_BENCH_NODE_OPTIONS'] ?? '').split(' ').filter((option) => option !== '');
 
-export const weft: Peer = {
-  name: 'weft',
-  version: () => (existsSync(BUNDLE) ? `Weft, dist/sidecar/main.js on Node ${process.version}` : null),
-  async launch(site) {
-    const { scenario, identities, backends } = site;
-    if (scenario.hops === 1 && scenario.front === 'clear') {
-      const policies = [service(scenario.protocol, 'OFF', backends)];
-      const outer = await sidecar(site, 'outbound', identities.client, policies, null, []);
-      return launched([outer], outer.ports['outbound'], policies);
-    }
-    if (scenario.hops === 1) {
-      const policies = [service(scenario.protocol, 'SIMPLE', []), authorization(null)];
-      const inner = await sidecar(site, 'inbound', identities.server, policies, null, app(backends));
-      return launched([inner], inner.ports['inbound'], policies);
-    }
-    const policies = [service(scenario.protocol, 'MUTUAL', []), authorization('client')];
-    const inner = await sidecar(site, 'inbound', identities.server, policies, null, app(backends));
-    const dial = inner.ports['inbound'] ?? 0;
-    const outer = await sidecar(site, 'outbound', identities.client, policies, dial, []);
-    return launched([outer, inner], outer.ports['outbound'], policies);
-  },
-};
+/** The build of this tree, and the one to compare with when there is one. */
+export function weftPeers(): Peer[] {
+  const before = BEFORE === '' ? [] : [peer('weft-before', BEFORE)];
+  return [...before, peer('weft', process.env['WEFT_BENCH_DIST'] ?? DIST)];
+}
+
+function peer(name: string, dist: string): Peer {
+  const bundle = join(dist, 'sidecar/main.js');
+  return {
+    name,
+    version() {
+      const built = existsSync(bundle) && existsSync(join(dist, 'sidecar/worker.js'));
+      return built ? `Weft, the bundle on Node ${process.version}, one worker` : null;
+    },
+    launch: (site) => launch(site, bundle),
+  };
+}
+
+async function launch(site: Site, bundle: string): Promise<Launched> {
+  const { scenario, identities, backends } = site;
+  if (scenario.hops === 1 && scenario.front === 'clear') {
+    const policies = [service(scenario.protocol, 'OFF', backends)];
+    const outer = await sidecar(site, bundle, 'outbound', identities.client, policies, null, []);
+    return launched([outer], outer.ports['outbound'], policies);
+  }
+  if (scenario.hops === 1) {
+    const policies = [service(scenario.protocol, 'SIMPLE', []), authorization(null)];
+    const inner = await sidecar(site, bundle, 'inbound', identities.server, policies, null, app(backends));
+    return launched([inner], inner.ports['inbound'], policies);
+  }
+  const policies = [service(scenario.protocol, 'MUTUAL', []), authorization('client')];
+  const inner = await sidecar(site, bundle, 'inbound', identities.server, policies, null, app(backends));
+  const dial = inner.ports['inbound'] ?? 0;
+  const outer = await sidecar(site, bundle, 'outbound', identities.client, policies, dial, []);
+  return launched([outer, inner], outer.ports['outbound'], policies);
+}
 
 interface Sidecar {
   readonly program: Started;
@@ -48,6 +64,7 @@ interface Sidecar {
 /** Starts one sidecar; `dial` is the inbound port of the Service's only endpoint, as its registration would say. */
 async function sidecar(
   site: Site,
+  bundle: string,
   name: string,
   identity: Identity,
   policies: readonly string[],
@@ -72,7 +89,7 @@ async function sidecar(
   ];
   const ports = ['outbound', 'inbound', 'ai', 'admin', 'metrics', 'readiness'].map((port) => `--${port}-port=0`);
   const hosts = ['--inbound-host=127.0.0.1', '--metrics-host=127.0.0.1'];
-  const command = [process.execPath, ...NODE_OPTIONS, BUNDLE, ...files, ...ports, ...hosts, ...options];
+  const command = [process.execPath, ...NODE_OPTIONS, bundle, ...files, ...ports, ...hosts, ...options];
   const program = startProxy(`weft ${name}`, command, folder);
   await until(program, () => existsSync(readyFile), 'write its ready file');
   return { program, ports: (JSON.parse(readFileSync(readyFile, 'utf8')) as Ready).ports };

@@ -1,5 +1,6 @@
 // What the benches read from other programs' output: a wrong reading would be a wrong figure in the README.
 import { expect, test } from 'vitest';
+import { parseGhz } from '../../../bench/grpc.ts';
 import { parseH2load, parseWrk, percentile } from '../../../bench/load.ts';
 import { median, ratioTable, round } from '../../../bench/rows.ts';
 import { statTicks } from '../../../bench/usage.ts';
@@ -69,4 +70,18 @@ test('a ratio is to the reference of the same table, and a dash without it', () 
   expect(ratioTable([row('envoy', 50), row('weft', 20)], 'envoy')).toMatch(/^weft .* 0\.40x/m);
   expect(ratioTable([row('weft', 20)], 'envoy')).not.toMatch(/[0-9]x /);
   expect([round(12345.6), round(0.12345)]).toEqual([12346, 0.123]);
+});
+
+test('ghz: latencies in ms, and every call that did not end OK is an error', () => {
+  const report = {
+    count: 100,
+    rps: 99.5,
+    statusCodeDistribution: { OK: 97, Unavailable: 3 },
+    latencyDistribution: [
+      { percentage: 50, latency: 1_250_000 },
+      { percentage: 99, latency: 9_000_000 },
+    ],
+  };
+  const expected = { count: 100, requests_per_s: 99.5, p50_ms: 1.25, p99_ms: 9, errors: 3 };
+  expect(parseGhz(JSON.stringify(report))).toEqual(expected);
 });
