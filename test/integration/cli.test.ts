@@ -1,0 +1,212 @@
+// The `weft` command against real programs: what people read, what scripts parse, and how each failure ends.
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { type AddressInfo, createServer as createTcpServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { afterEach, expect, test } from 'vitest';
+import { ControlPlaneProcess, eventually } from '../support/control-plane.ts';
+
+const WEFT = fileURLToPath(new URL('../../deploy/cli/weft.ts', import.meta.url));
+const LAUNCHER = fileURLToPath(new URL('../../deploy/cli/weft.mjs', import.meta.url));
+const RUN = new URL('../../deploy/cli/run.ts', import.meta.url);
+const SERVICE = 'kind: Service\nmetadata: { name: orders }\nspec: { ports: [{ port: 80, protocol: GRPC }] }\n';
+
+interface Outcome {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs to the end; `environment` comes instead of every WEFT_ variable. */
+function run(program: string, args: readonly string[], environment: Record<string, string> = {}): Promise<Outcome> {
+  const inherited = Object.entries(process.env).filter(([name]) => !/^(WEFT_|NO_PROXY|no_proxy|OPENAI)/.test(name));
+  const env = { ...Object.fromEntries(inherited), ...environment };
+  return new Promise((resolve) => {
+    execFile(process.execPath, [program, ...args], { env }, (error, out, err) => {
+      resolve({ code: typeof error?.code === 'number' ? error.code : 0, out, err });
+    });
+  });
+}
+
+const weft = (...args: string[]) => run(WEFT, args);
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function controlPlane() {
+  const plane = new ControlPlaneProcess({ 'orders.yaml': SERVICE });
+  cleanups.push(() => plane.remove());
+  await plane.start();
+  const flags = ['--api', `http://127.0.0.1:${plane.port('api')}`];
+  flags.push('--admin-token-file', join(plane.dataDir, 'admin.token'));
+  return { plane, flags };
+}
+
+/** A port that nothing listens on. */
+async function closedPort(): Promise<number> {
+  const server = createTcpServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+test('token, status and get speak of the running control plane', async () => {
+  const { plane, flags } = await controlPlane();
+  const token = await weft('token', '--service-account', 'orders', ...flags);
+  expect(token).toMatchObject({ code: 0, err: '' });
+  const workload = await plane.redeem(token.out);
+  cleanups.push(() => workload.close());
+  await workload.register().say({ workloadId: 'o1', address: '127.0.0.1', inboundPort: 7, apps: [{}] });
+  workload.discover(['type.googleapis.com/weft.mesh.v1.Service']);
+  await eventually('it is connected', async () => (await plane.api().getStatus({})).sidecars[0]?.inSync === true);
+  const status = await weft('status', ...flags);
+  expect(status.out).toMatch(/^Policies: revision 1, 0 problems$/m);
+  expect(status.out).toMatch(/^spiffe:\/\/mesh\.local\/ns\/default\/sa\/orders +\S+ +\d+s +yes +1 +0$/m);
+  const json = JSON.parse((await weft('status', '--json', ...flags)).out);
+  expect(json).toMatchObject({ revision: '1', sidecars: [{ inSync: true, resources: 1 }], problems: [] });
+  expect((await weft('get', 'Service', ...flags)).out).toBe('NAMESPACE  NAME    SUMMARY\ndefault    orders  80 GRPC\n');
+  expect((await weft('get', 'Endpoint', ...flags)).out).toMatch(/^default +o1 +127\.0\.0\.1 7$/m);
+  expect(JSON.parse((await weft('get', 'Service', 'orders', ...flags)).out)).toMatchObject({
+    kind: 'Service',
+    metadata: { name: 'orders' },
+  });
+});
+
+test('a question that the control plane cannot answer ends with 64 and what to write instead', async () => {
+  const { flags } = await controlPlane();
+  const wrong = await weft('get', 'Servcie', ...flags);
+  expect(wrong).toMatchObject({ code: 64, err: expect.stringContaining('did you mean Service?') });
+  expect((await weft('get', 'Service', 'order', ...flags)).code).toBe(64);
+  expect((await weft('token', '--service-account', 'a/b', ...flags)).code).toBe(64);
+  expect((await weft('token', '--service-account', 'a', '--ttl', '25h', ...flags)).code).toBe(64);
+  const stranger = await run(WEFT, ['status', ...flags.slice(0, 2)], { WEFT_ADMIN_TOKEN: 'guess' });
+  expect(stranger).toMatchObject({ code: 64, err: expect.stringContaining('--admin-token-file') });
+});
+
+test('what cannot be reached ends with 69, what was said wrongly with 64, each with what to do', async () => {
+  const nowhere = `127.0.0.1:${await closedPort()}`;
+  const token = { WEFT_ADMIN_TOKEN: 'x' };
+  expect(await run(WEFT, ['status', '--api', `http://${nowhere}`], token)).toMatchObject({
+    code: 69,
+    err: expect.stringContaining('is the control plane running?'),
+  });
+  expect(await run(WEFT, ['status'])).toMatchObject({ code: 64, err: expect.stringContaining('WEFT_ADMIN_TOKEN') });
+  expect(await run(WEFT, ['status', '--admin-token-file', join(nowhere, 'x')])).toMatchObject({ code: 69 });
+  expect(await run(WEFT, ['explain', 'GET', 'http://orders/', '--admin', nowhere])).toMatchObject({
+    code: 69,
+    err: expect.stringContaining('is the sidecar running?'),
+  });
+  expect((await run(WEFT, ['explain', 'GET', 'http://orders/', '--direction', 'up'])).code).toBe(64);
+  // All mistakes at once, of a program that the launcher starts without the command line's code.
+  const plane = await run(LAUNCHER, ['control-plane', '--grpc-port', 'x', '--certificate-ttl', '1s', '--policy', 'p']);
+  expect(plane.code).toBe(64);
+  for (const name of ['--grpc-port', '--certificate-ttl', '--policy']) expect(plane.err).toContain(name);
+  expect(await run(LAUNCHER, ['control-plane'])).toMatchObject({
+    code: 64,
+    err: expect.stringContaining('--data-dir'),
+  });
+});
+
+test('explain asks the admin port of a sidecar, whole', async () => {
+  let asked = '';
+  const admin = createServer((request, response) => {
+    asked = request.url ?? '';
+    response.end(JSON.stringify({ route: 'default/orders', endpoints: ['127.0.0.1:1'], rule: null }));
+  }).listen(0, '127.0.0.1');
+  cleanups.push(() => admin.close());
+  await once(admin, 'listening');
+  const address = `127.0.0.1:${(admin.address() as AddressInfo).port}`;
+  const args = ['explain', 'post', 'orders:81/a?b=c', '--admin', address, '-H', 'X-One: 1', '-H', 'two:2'];
+  const { out, code } = await weft(...args);
+  expect(code).toBe(0);
+  expect(out).toBe('route: default/orders\nendpoints:\n  - 127.0.0.1:1\nrule: null\n');
+  const query = new URL(asked, 'http://x').searchParams;
+  expect(Object.fromEntries([...query].filter(([name]) => name !== 'header'))).toEqual({
+    direction: 'outbound',
+    method: 'POST',
+    authority: 'orders:81',
+    path: '/a?b=c',
+  });
+  expect(query.getAll('header')).toEqual(['x-one:1', 'two:2']);
+});
+
+/**
+ * What `weft run` sees of a sidecar, and no more: a ready file, then signals. `life` runs once it is ready. The
+ * caller's program gives run.ts this file instead of sidecar/main.ts.
+ */
+async function standIn(life: string): Promise<{ program: string; directory: string }> {
+  const directory = await mkdtemp(join(tmpdir(), 'weft-run-test-'));
+  cleanups.push(() => rm(directory, { recursive: true, force: true }));
+  const sidecar = `
+    import { appendFileSync, renameSync, writeFileSync } from 'node:fs';
+    const note = (text) => appendFileSync(${JSON.stringify(join(directory, 'notes'))}, text + '\\n');
+    const ready = process.argv[process.argv.indexOf('--ready-file') + 1];
+    setInterval(() => {}, 1000);
+    process.on('SIGTERM', () => { note('sidecar drained'); process.exit(0); });
+    writeFileSync(ready + '.tmp', JSON.stringify({ pid: process.pid, ports: { outbound: 1, ai: 2, admin: 3 } }));
+    renameSync(ready + '.tmp', ready);
+    ${life}
+  `;
+  await writeFile(join(directory, 'sidecar.mjs'), sidecar);
+  const program = join(directory, 'program.mjs');
+  const [run, entry] = [RUN, pathToFileURL(join(directory, 'sidecar.mjs'))].map((url) => JSON.stringify(url.href));
+  await writeFile(program, `import { run } from ${run}; await run(process.argv.slice(2), new URL(${entry}));\n`);
+  return { program, directory };
+}
+
+const notes = (directory: string) => readFile(join(directory, 'notes'), 'utf8').catch(() => '');
+
+test('run gives the application its sidecar, passes its exit code on, and drains the sidecar after it', async () => {
+  const { program, directory } = await standIn('');
+  const names = ['http_proxy', 'NO_PROXY', 'NODE_USE_ENV_PROXY', 'WEFT_OUTBOUND', 'OPENAI_BASE_URL', 'WEFT_ADMIN'];
+  const script = `
+    const given = ${JSON.stringify(names)}.map((name) => process.env[name]);
+    require('node:fs').appendFileSync(${JSON.stringify(join(directory, 'notes'))}, 'application done\\n');
+    console.log(given.join(' '));
+    process.exit(7);`;
+  const outcome = await run(program, ['--admin-host', '127.0.0.2', '--', process.execPath, '-e', script]);
+  expect(outcome).toEqual({
+    code: 7,
+    out: 'http://127.0.0.1:1 localhost,127.0.0.1,::1 1 http://127.0.0.1:1 http://127.0.0.1:2/v1 127.0.0.2:3\n',
+    err: '',
+  });
+  expect(await notes(directory)).toBe('application done\nsidecar drained\n');
+});
+
+test('run ends the application when its sidecar dies, and says so', async () => {
+  const { program } = await standIn('setTimeout(() => process.exit(3), 300);');
+  const outcome = await run(program, ['--', process.execPath, '-e', 'setInterval(() => {}, 1000)']);
+  expect(outcome).toMatchObject({ code: 69, err: expect.stringContaining('the sidecar ended (exit code 3)') });
+});
+
+test('run passes a signal to the application, whose answer decides', async () => {
+  const { program, directory } = await standIn('');
+  const script = `process.on('SIGTERM', () => process.exit(5)); setInterval(() => {}, 1000); console.log('up');`;
+  const child = spawn(process.execPath, [program, '--', process.execPath, '-e', script], { stdio: 'pipe' });
+  const exited = once(child, 'exit');
+  await once(child.stdout, 'data');
+  child.kill('SIGTERM');
+  expect(await exited).toEqual([5, null]);
+  expect(await notes(directory)).toBe('sidecar drained\n');
+});
+
+test('run ends with 69 for a command that is not there', async () => {
+  const { program, directory } = await standIn('');
+  const outcome = await run(program, ['--', join(directory, 'none')]);
+  expect(outcome).toMatchObject({ code: 69, err: expect.stringContaining('is it installed?') });
+  expect(await notes(directory)).toBe('sidecar drained\n');
+});
+
+test('run ends as the sidecar that cannot start', async () => {
+  const bad = await run(WEFT, ['run', '--outbound-port', 'x', '--', 'true']);
+  expect(bad).toMatchObject({ code: 64, err: expect.stringContaining('--outbound-port') });
+  expect(await run(WEFT, ['run', '--app', '1'])).toMatchObject({ code: 64, err: expect.stringContaining('--') });
+});
