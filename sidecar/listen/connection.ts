@@ -51,6 +51,7 @@ export function serveConnection(
     protocol === 'http2'
       ? serveHttp2(wire, accept, {
           scheme,
+          wheel: context.wheel,
           maxConcurrentStreams: streamsMax,
           onGuard: (name) => context.series.counter('guards', listener, name).add(1),
           onClose,

@@ -1,14 +1,20 @@
 // The AI port against a provider: keys, aliases, metering, and the ends that an answer can have.
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { create, toBinary } from '@bufbuild/protobuf';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type MockProvider, startMockProvider } from '../../deploy/mock/mock-provider.ts';
+import { ModelSchema, ProviderSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
+import { ProviderFormat } from '../../proto/gen/weft/policy/v1/ai_pb.js';
 import { Secret } from '../../sidecar/ai/secret.ts';
 import { parsePrices } from '../../sidecar/ai/usage.ts';
 import type { ModelState } from '../../sidecar/config/snapshot.ts';
 import { AI_RULE, EMPTY_SNAPSHOT } from '../../sidecar/config/snapshot.ts';
+import { ConfigState } from '../../sidecar/config/state.ts';
 import { openAi } from '../../sidecar/listen/ai.ts';
+import { oddIdentity } from '../support/identities.ts';
 import { destinationTo, type ListenerRig, listenerRig, until } from '../support/listener-rig.ts';
 
 const KEY = 'sk-mock-0123456789';
@@ -16,6 +22,7 @@ const MESSAGES = [{ role: 'user', content: 'good morning' }];
 let mock: MockProvider;
 let rig: ListenerRig;
 const servers: Server[] = [];
+const closings: (() => void)[] = [];
 
 beforeEach(async () => {
   mock = await startMockProvider({ key: KEY });
@@ -27,6 +34,7 @@ afterEach(async () => {
   for (const connection of rig.connections) connection.destroy();
   await until('every connection is closed', () => rig.connections.size === 0);
   rig.close();
+  for (const close of closings.splice(0)) close();
   await mock.close();
   for (const server of servers.splice(0)) {
     server.closeAllConnections();
@@ -206,4 +214,61 @@ test('a provider without a usable key, one that is down, and one that is slow ea
   const slow = await ask({});
   expect([slow.status, slow.headers.get('x-weft-error')]).toEqual([504, 'UT']);
   await slow.text();
+});
+
+/** Applies a Provider and a Model as the control plane sends them. */
+async function apply(baseUrl: string, caPem: string): Promise<void> {
+  const { context } = rig;
+  const state = new ConfigState({
+    clock: context.clock,
+    wheel: context.wheel,
+    random: context.random,
+    series: context.series,
+    trustDomain: 'mesh.local',
+    namespace: 'shop',
+    apps: [],
+    secureContext: () => null,
+    spiffeId: () => '',
+    publish: (snapshot) => {
+      context.snapshot = snapshot;
+    },
+  });
+  closings.push(() => state.close());
+  const spec = { format: ProviderFormat.OPENAI_CHAT, baseUrl };
+  const provider = create(ProviderSchema, { name: 'shop/private', spec, caPem });
+  const targets = [{ provider: 'shop/private', model: 'mock-small' }];
+  const model = create(ModelSchema, { name: 'shop/fast', spec: { targets } });
+  const prefix = 'type.googleapis.com/weft.mesh.v1.';
+  const errors = await state.apply(
+    [
+      { typeUrl: `${prefix}Provider`, name: 'shop/private', version: '1', bytes: toBinary(ProviderSchema, provider) },
+      { typeUrl: `${prefix}Model`, name: 'shop/fast', version: '1', bytes: toBinary(ModelSchema, model) },
+    ],
+    [],
+  );
+  expect(errors).toEqual([]);
+  await until(
+    'the name is resolved',
+    () => (context.snapshot.providers.get('shop/private')?.destination.cluster.size ?? 0) > 0,
+  );
+}
+
+test('a provider over https is verified by its roots and its name, and sees host and path of its URL', async () => {
+  const { identity, rootPem } = await oddIdentity([], 60_000, ['localhost']);
+  const seen: IncomingMessage[] = [];
+  const server = createTlsServer({ key: identity.privateKeyPem, cert: identity.chainPem }, (request, response) => {
+    seen.push(request);
+    response.writeHead(200, { 'content-type': 'application/json' }).end('{}');
+  }).listen(0, 'localhost');
+  servers.push(server);
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const url = `https://localhost:${port}/custom/v1/`;
+  await apply(url, rootPem);
+  expect((await ask({})).status).toBe(200);
+  expect(seen[0]).toMatchObject({ url: '/custom/v1/chat/completions', headers: { host: `localhost:${port}` } });
+  await apply(url, (await oddIdentity([])).rootPem);
+  const untrusted = await ask({});
+  expect([untrusted.status, untrusted.headers.get('x-weft-error')]).toEqual([503, 'UF']);
+  expect(seen).toHaveLength(1);
 });

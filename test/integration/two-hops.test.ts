@@ -12,6 +12,7 @@ import { DEFAULT_RULE } from '../../sidecar/config/compile-route.ts';
 import { EMPTY_SNAPSHOT, type PortProtocol, type Snapshot } from '../../sidecar/config/snapshot.ts';
 import { openInbound } from '../../sidecar/listen/inbound.ts';
 import { openLocal } from '../../sidecar/listen/outbound.ts';
+import { hostOf } from '../../sidecar/proxy/decide.ts';
 import { compileMethods } from '../../sidecar/transcode/methods.ts';
 import { connectorTo } from '../../sidecar/upstream/connect.ts';
 import { Pool } from '../../sidecar/upstream/pool.ts';
@@ -48,12 +49,13 @@ afterEach(async () => {
   }
 });
 
-/** The application on `appPort` behind the inbound listener, and the way there from the outbound one. */
-function mesh(appPort: number, protocol: PortProtocol): void {
+/** The application on `appPort` behind the inbound listener, as `receiver`, and the way there from the local port of `orders`. */
+function mesh(appPort: number, protocol: PortProtocol, receiver = SERVICE): void {
+  const backend = { service: receiver, port: 80, cumulativeWeight: 1, labels: [] };
   const root = { label: '', length: 0, exact: null, prefix: null, children: new Map(), shorter: null };
   const any = [
     {
-      rule: DEFAULT_RULE,
+      rule: receiver === SERVICE ? DEFAULT_RULE : { ...DEFAULT_RULE, backends: [backend] },
       pathKind: 'any' as const,
       path: '',
       regex: null,
@@ -64,16 +66,18 @@ function mesh(appPort: number, protocol: PortProtocol): void {
     },
   ];
   const host = { service: SERVICE, root, regexes: [], any };
-  const table: Snapshot['table'] = { hosts: new Map([['orders.shop', host]]) };
-  const app = { ...destinationTo(inbound, SERVICE, appPort, protocol), port: 80 };
+  const hosts = new Map([['orders.shop', host]]);
+  if (receiver !== SERVICE) hosts.set(hostOf(receiver), { ...host, service: receiver });
+  const table: Snapshot['table'] = { hosts };
+  const app = { ...destinationTo(inbound, receiver, appPort, protocol), port: 80 };
   const own = { port: 80, protocol, tls: 'mutual' as const, destination: app };
   const authorization = { trustDomain: 'mesh.local', namespace: 'shop', deny: [], allow: [], hasAllow: false };
   inbound.context.snapshot = {
     ...EMPTY_SNAPSHOT,
     table,
-    ownServices: new Map([[SERVICE, { name: SERVICE, ports: new Map([[80, own]]), authorization }]]),
+    ownServices: new Map([[receiver, { name: receiver, ports: new Map([[80, own]]), authorization }]]),
   };
-  const far = { ...destinationTo(outbound, SERVICE, inbound.port, protocol, 'outbound', 'mutual'), port: 80 };
+  const far = { ...destinationTo(outbound, receiver, inbound.port, protocol, 'outbound', 'mutual'), port: 80 };
   const secureContext = outbound.context.identity?.secureContext;
   if (secureContext === undefined) throw new Error('no identity');
   const connector = connectorTo({
@@ -82,24 +86,24 @@ function mesh(appPort: number, protocol: PortProtocol): void {
     protocol: 'http2',
     tls: {
       context: secureContext,
-      serverName: '80.orders.shop',
+      serverName: `80.${hostOf(receiver)}`,
       alpn: 'h2',
       verify: (certificate) => verifySpiffe(certificate, new Set(['spiffe://mesh.local/ns/shop/sa/orders'])),
     },
     connectTimeoutMs: 5000,
   });
   const limits = { connectionsMax: 4, pendingRequestsMax: 1024, requestsPerConnection: 100, idleTimeoutMs: 0 };
-  far.cluster.setEndpoint(`${SERVICE}/app`, [], new Pool(connector, limits, outbound.context));
+  far.cluster.setEndpoint(`${receiver}/app`, [], new Pool(connector, limits, outbound.context));
   outbound.context.snapshot = {
     ...EMPTY_SNAPSHOT,
     table,
     services: new Map([
-      [SERVICE, { name: SERVICE, ports: new Map([[80, far]]), http: protocol === 'tcp' ? null : far, localPort: 0 }],
+      [receiver, { name: receiver, ports: new Map([[80, far]]), http: protocol === 'tcp' ? null : far, localPort: 0 }],
     ]),
   };
   cleanups.push(() => {
-    far.cluster.removeEndpoint(`${SERVICE}/app`);
-    app.cluster.removeEndpoint(`${SERVICE}/app`);
+    far.cluster.removeEndpoint(`${receiver}/app`);
+    app.cluster.removeEndpoint(`${receiver}/app`);
   });
 }
 
@@ -234,6 +238,21 @@ message Number { int32 value = 1; }
     await until('both hops have ended it', () => outbound.records.length === 1 && inbound.records.length === 1);
     expect(inbound.records[0]?.flag).toMatch(/^D[CR]$/);
   });
+});
+
+test('a backend of another Service than the host is called by its own name', async () => {
+  const hosts: (string | undefined)[] = [];
+  const app = createServer((request, response) => {
+    hosts.push(request.headers.host);
+    response.end('v2');
+  });
+  mesh(await listening(app), 'http1', 'shop/orders-v2');
+  cleanups.push(() => {
+    app.closeAllConnections();
+    app.close();
+  });
+  const response = await fetch(`http://127.0.0.1:${outbound.port}/`);
+  expect([response.status, await response.text(), hosts]).toEqual([200, 'v2', ['orders-v2.shop']]);
 });
 
 test('a body of 64 MiB passes both ways in bounded memory', { timeout: 60_000 }, async () => {

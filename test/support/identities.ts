@@ -44,6 +44,7 @@ export async function testAuthority(trustDomain = 'mesh.local'): Promise<TestAut
 export async function oddIdentity(
   uris: readonly string[],
   validMs = 60_000,
+  dnsNames: readonly string[] = [],
 ): Promise<{ identity: WorkerIdentity; rootPem: string }> {
   const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
   const rootKeys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
@@ -57,6 +58,10 @@ export async function oddIdentity(
     notAfter: new Date(Date.now() + 600_000),
     extensions: [new BasicConstraintsExtension(true, 0, true)],
   });
+  const names = [
+    ...uris.map((value) => ({ type: 'url' as const, value })),
+    ...dnsNames.map((value) => ({ type: 'dns' as const, value })),
+  ];
   const leaf = await X509CertificateGenerator.create({
     issuer: root.subjectName,
     publicKey: leafKeys.publicKey,
@@ -64,7 +69,7 @@ export async function oddIdentity(
     signingAlgorithm: algorithm,
     notBefore,
     notAfter: new Date(Date.now() + validMs),
-    extensions: [new SubjectAlternativeNameExtension(uris.map((value) => ({ type: 'url' as const, value })))],
+    extensions: [new SubjectAlternativeNameExtension(names)],
   });
   const key = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', leafKeys.privateKey)).toString('base64');
   const rootPem = root.toString('pem');
