@@ -151,7 +151,8 @@ function helpText(program: string, declared: OptionSet): string {
   const rows = Object.entries(declared).map(([name, one]) => {
     const left = `  --${kebab(name)}${one.value === '' ? '' : ` ${one.value}`}`;
     const repeat = one.many ? ' (may be repeated)' : '';
-    const fallback = one.many || one.value === '' || one.fallback === '' ? '' : ` [${String(one.fallback)}]`;
+    const fallback =
+      one.many || one.value === '' || one.fallback === '' || one.fallback === null ? '' : ` [${String(one.fallback)}]`;
     return { left, right: `${one.help}${repeat}${fallback}` };
   });
   const width = Math.max(...rows.map((row) => row.left.length)) + 2;

@@ -1,0 +1,371 @@
+// Every part of the sidecar's main thread, built once and in order: addresses, identity, config, workers, the control
+// plane's link. What it holds is enough to start a worker anew at any time.
+
+import { join } from 'node:path';
+import { EXIT } from '../proto/kit/exit.ts';
+import { removeReadyFile, writeReadyFile } from '../proto/kit/ready-file.ts';
+import { parseSpiffeId } from '../proto/kit/spiffe.ts';
+import { adminTable } from './admin/admin.ts';
+import { EXPOSITION_TYPE, expose, exposeOwn, processMetrics } from './admin/exposition.ts';
+import { serveTable } from './admin/http.ts';
+import { Readiness, readinessTable } from './admin/readiness.ts';
+import { certificateView, ownMetrics, type Seen, statsView } from './admin/views.ts';
+import { counterColumn, createCounterMemory } from './base/counters.ts';
+import type { ListenerConfig, LocalApp } from './base/messages.ts';
+import { SeriesTable } from './base/series.ts';
+import { SeriesKeeper } from './base/series-families.ts';
+import { StartError } from './base/start-error.ts';
+import { ConfigInForce } from './config/in-force.ts';
+import type { Link } from './config/link.ts';
+import { type LoadedSnapshot, ResourceStore, readSnapshot } from './config/store.ts';
+import { advertisedAddress, readPorts, workloadId, writePorts } from './config/workload.ts';
+import { keepRenewed } from './identity/keeper.ts';
+import { obtainIdentity, prepareStateDir } from './identity/obtain.ts';
+import { type HeldIdentity, writeStoredIdentity } from './identity/stored.ts';
+import type { NamedPort, SidecarOptions } from './options.ts';
+import { createAccessLog, createLog, type Logger } from './telemetry/log.ts';
+import { TelemetrySink } from './telemetry/sink.ts';
+import { WorkerPool } from './workers/pool.ts';
+import { type HeldPorts, holdPorts, type Wanted } from './workers/ports.ts';
+
+/**
+ * Numbers in a column of the counter memory: 16 families with their label sets; 512 KiB a worker, of which the
+ * system gives only the pages that are used.
+ */
+const COUNTER_SLOTS = 65_536;
+
+/** Without identity and snapshot there is no other. */
+const DEFAULT_TRUST_DOMAIN = 'mesh.local';
+const DEFAULT_NAMESPACE = 'default';
+
+/** Idle series are looked for this often; they are idle after ten minutes. */
+const SWEEP_EVERY_MS = 60_000;
+
+/** A sidecar that runs. */
+export interface Sidecar {
+  /** Lets work in flight end, says so to the control plane, and closes everything. */
+  drain(): Promise<void>;
+}
+
+/**
+ * Starts; resolves once workers listen, with config or while it still waits for it (readiness and the ready file tell).
+ * @param worker the data path's entry. `stop`: a signal came while it starts. `onFatal`: it cannot go on.
+ * @throws StartError with the exit code.
+ */
+export async function startSidecar(
+  options: SidecarOptions,
+  worker: URL,
+  stop: AbortSignal,
+  onFatal: (error: unknown) => void,
+): Promise<Sidecar> {
+  const log = createLog(options.logLevel);
+  const fail = (what: string) => (error: Error) => log.error({ error: error.message }, what);
+  prepareStateDir(options.stateDir);
+  const seen: Seen = {
+    startedMs: Date.now(),
+    workerDeaths: 0,
+    contained: 0,
+    link: null,
+    linkError: '',
+    identity: null,
+  };
+
+  // Addresses: all of them are ours before anything else is done.
+  const held = await holdPorts(allPorts(options, readPorts(options.stateDir)));
+  const readiness = new Readiness();
+  const memory = createCounterMemory(options.workers + 1, COUNTER_SLOTS);
+  const table = new SeriesTable(memory);
+  const series = new SeriesKeeper(table, counterColumn(memory, 0));
+  const readinessServer = await serveTable(
+    {
+      name: 'readiness',
+      host: options.metricsHost,
+      port: options.readinessPort,
+      loopbackNamesOnly: false,
+      onError: fail('readiness'),
+    },
+    readinessTable(readiness),
+  );
+
+  // Identity and config: from disk where they are good, which needs nobody.
+  const identity = await obtainIdentity(options, log, stop);
+  seen.identity = identity;
+  const snapshot = loadSnapshot(options, log);
+  const names = parseSpiffeId(identity?.spiffeId ?? snapshot?.spiffeId ?? '');
+  const trustDomain = names.ok ? names.identity.trustDomain : DEFAULT_TRUST_DOMAIN;
+  const namespace = names.ok ? names.identity.namespace : DEFAULT_NAMESPACE;
+  if (identity !== null && snapshot !== null && snapshot.spiffeId !== identity.spiffeId) {
+    log.warn(`the snapshot is for ${snapshot.spiffeId}, this sidecar is ${identity.spiffeId}`);
+  }
+  const storePath = options.stateDir === '' ? '' : join(options.stateDir, 'snapshot.json');
+  const store = new ResourceStore(storePath, fail('the last good config could not be written'));
+  store.spiffeId = identity?.spiffeId ?? snapshot?.spiffeId ?? '';
+  if (snapshot !== null) store.take(snapshot.resources, []);
+
+  // The data path: threads that can be started again from what is held here.
+  const telemetry = new TelemetrySink(
+    createAccessLog(),
+    names.ok ? names.identity.serviceAccount : 'weft',
+    fail('spans were not exported'),
+  );
+  const pool = new WorkerPool({
+    start: {
+      trustDomain,
+      namespace,
+      apps: apps(options.app, namespace),
+      listeners: listeners(options, held.ports, namespace),
+      counters: memory,
+    },
+    workers: options.workers,
+    entry: worker,
+    resources: () => store.all(),
+    identity: () => (seen.identity === null ? null : forWorkers(seen.identity)),
+    onSeries: (family, labels) => series.slot(family, labels),
+    onTelemetry: (records, dropped) => {
+      telemetry.take(records);
+      if (dropped > 0) series.add('telemetryDropped', dropped);
+    },
+    onContained: (stack) => {
+      seen.contained++;
+      log.error({ stack }, 'a throw ended one connection; this is a bug');
+    },
+    onRejected: (errors) => {
+      config.note(errors);
+      for (const { typeUrl, name, error } of errors) log.warn({ typeUrl, name }, `not in force: ${error}`);
+    },
+    onDeath: (index, reason) => {
+      seen.workerDeaths++;
+      table.retire(index + 1);
+      log.error({ worker: index, reason }, 'a data-path worker died and is started again');
+    },
+    onFatal,
+  });
+  const config = new ConfigInForce(
+    store,
+    async (upserts, removed) => pool.apply(upserts, removed),
+    (domain, rootsPem) => {
+      if (seen.identity !== null && domain === trustDomain) takeIdentity({ ...seen.identity, rootsPem });
+    },
+  );
+  const takeIdentity = (next: HeldIdentity): void => {
+    seen.identity = next;
+    pool.setIdentity(forWorkers(next));
+    if (options.stateDir === '' || options.identityKey !== '') return;
+    try {
+      writeStoredIdentity(options.stateDir, next);
+    } catch (error) {
+      fail('the identity could not be stored')(error as Error);
+    }
+  };
+  await held.release();
+  await pool.start();
+  readiness.workers = () => pool.serving;
+  readiness.identity = identity !== null || options.controlPlane === null;
+  const ports: Record<string, number> = { ...held.ports, readiness: readinessServer.port };
+  writePorts(options.stateDir, held.ports);
+
+  // What operators and scrapers see.
+  const own = [...processMetrics(), ...ownMetrics(seen, config)];
+  const metricsServer = await serveTable(
+    {
+      name: 'metrics',
+      host: options.metricsHost,
+      port: held.ports.metrics as number,
+      loopbackNamesOnly: false,
+      onError: fail('metrics'),
+    },
+    {
+      'GET /metrics': () => ({
+        status: 200,
+        body: expose(table, series.families()) + exposeOwn(own),
+        type: EXPOSITION_TYPE,
+      }),
+    },
+  );
+  const adminServer = await serveTable(
+    {
+      name: 'admin',
+      host: options.adminHost,
+      port: held.ports.admin as number,
+      loopbackNamesOnly: true,
+      onError: fail('admin'),
+    },
+    adminTable({
+      config: () => store.toJson(),
+      dump: () => pool.dump(),
+      certificate: () => certificateView(seen.identity),
+      stats: () => statsView(seen, config, options),
+      explain: (query) => pool.explain(query),
+      logLevel: () => log.level,
+      setLogLevel: options.adminLogLevel ? (level) => setLevel(log, level) : null,
+    }),
+  );
+  const sweep = setInterval(() => void series.sweep((idle) => pool.forget(idle)), SWEEP_EVERY_MS);
+  sweep.unref();
+
+  let serving = false;
+  const configured = (): void => {
+    readiness.config = true;
+    if (serving) return;
+    serving = true;
+    log.info({ ports, identity: seen.identity?.spiffeId }, 'serving');
+    if (options.readyFile !== '') writeReadyFile(options.readyFile, ports);
+  };
+  if (snapshot !== null) configured();
+
+  // The control plane: policies, endpoints, registration, renewal.
+  let stopRenewal = (): void => {};
+  if (options.controlPlane !== null && identity !== null) {
+    const where = options.controlPlane;
+    const [{ openLink }, { renew }] = await Promise.all([import('./config/link.ts'), import('./identity/sign.ts')]);
+    const inboundPort = held.ports.inbound as number;
+    seen.link = openLink({
+      where,
+      identity: () => seen.identity as HeldIdentity,
+      registration:
+        options.app.length === 0
+          ? null
+          : {
+              workloadId: workloadId(options.workloadId, options.stateDir),
+              address: advertisedAddress(options.advertiseAddress, options.inboundHost),
+              inboundPort,
+              apps: options.app.map(({ name, servicePort }) => ({
+                service: name.slice(name.indexOf('/') + 1),
+                servicePort,
+              })),
+              labels: Object.fromEntries(options.label),
+            },
+      random: Math.random,
+      versions: (typeUrl) => store.versions(typeUrl),
+      apply: async (upserts, removed) => {
+        const errors = await config.apply(upserts, removed);
+        for (const { typeUrl, name, error } of errors) log.warn({ typeUrl, name }, `refused: ${error}`);
+        return errors;
+      },
+      onSynced: () => {
+        store.save();
+        configured();
+      },
+      onConnected: () => {
+        seen.linkError = '';
+        log.info('in sync with the control plane');
+      },
+      onLost: (reason, retryMs) => {
+        seen.linkError = reason;
+        log.warn(`no control plane: ${reason}; again in ${Math.round(retryMs)} ms, and serving what is known`);
+      },
+      onRegistered: (endpoints) => log.info({ endpoints }, 'registered'),
+      onRegisterFailed: (reason, retryMs) => log.warn(`not registered: ${reason}; again in ${Math.round(retryMs)} ms`),
+    });
+    stopRenewal = keepRenewed(identity, {
+      renew: async () => renew(where, seen.identity as HeldIdentity),
+      onRenewed: (next) => {
+        takeIdentity(next);
+        log.info(`certificate renewed, valid until ${new Date(next.notAfterMs).toISOString()}`);
+      },
+      onFailure: (error, retryMs) =>
+        log.warn(`certificate not renewed: ${error.message}; again in ${Math.round(retryMs / 1_000)} s`),
+      now: Date.now,
+      random: Math.random,
+    });
+  }
+
+  return {
+    async drain() {
+      readiness.draining = true;
+      log.info(`draining for at most ${options.drainTime} ms`);
+      stopRenewal();
+      clearInterval(sweep);
+      // First the mesh sends elsewhere, then the listeners close.
+      await (seen.link as Link | null)?.drain();
+      await pool.drain(options.drainTime);
+      seen.link?.close();
+      store.flush();
+      await telemetry.close();
+      await pool.close();
+      await Promise.all([adminServer.close(), metricsServer.close(), readinessServer.close()]);
+      if (options.readyFile !== '') removeReadyFile(options.readyFile);
+      log.info('drained');
+    },
+  };
+}
+
+function allPorts(options: SidecarOptions, last: Readonly<Record<string, number>>): Wanted[] {
+  const wanted: Omit<Wanted, 'lastPort'>[] = [
+    { name: 'outbound', host: options.host, port: options.outboundPort },
+    { name: 'inbound', host: options.inboundHost, port: options.inboundPort },
+    { name: 'ai', host: options.host, port: options.aiPort },
+    { name: 'admin', host: options.adminHost, port: options.adminPort },
+    { name: 'metrics', host: options.metricsHost, port: options.metricsPort },
+  ];
+  for (const { name, port } of options.local) wanted.push({ name: `local:${name}`, host: options.host, port });
+  return wanted.map((one) => ({ ...one, lastPort: last[one.name] ?? 0 }));
+}
+
+function listeners(options: SidecarOptions, ports: HeldPorts['ports'], namespace: string): ListenerConfig[] {
+  const one = (kind: ListenerConfig['kind'], host: string, name: string, service = '', servicePort = 0) => ({
+    kind,
+    host,
+    port: ports[name] as number,
+    service,
+    servicePort,
+    reusePort: options.workers > 1,
+  });
+  return [
+    one('outbound', options.host, 'outbound'),
+    one('inbound', options.inboundHost, 'inbound'),
+    one('ai', options.host, 'ai'),
+    ...options.local.map(({ name, servicePort }) =>
+      one('local', options.host, `local:${name}`, qualify(name, namespace), servicePort),
+    ),
+  ];
+}
+
+function apps(named: readonly NamedPort[], namespace: string): LocalApp[] {
+  return named.map(({ name, servicePort, port }) => ({
+    service: name === '' ? '' : qualify(name, namespace),
+    servicePort,
+    port,
+  }));
+}
+
+/** `namespace/name`. */
+function qualify(name: string, namespace: string): string {
+  return name.includes('/') ? name : `${namespace}/${name}`;
+}
+
+/** What a worker is told: no more than it needs. */
+function forWorkers({ spiffeId, privateKeyPem, chainPem, rootsPem }: HeldIdentity) {
+  return { spiffeId, privateKeyPem, chainPem, rootsPem };
+}
+
+function loadSnapshot(options: SidecarOptions, log: Logger): LoadedSnapshot | null {
+  if (options.snapshot !== '') {
+    try {
+      return readSnapshot(options.snapshot, false);
+    } catch (error) {
+      throw new StartError(EXIT.policies, (error as Error).message);
+    }
+  }
+  if (options.stateDir === '') return null;
+  try {
+    const loaded = readSnapshot(join(options.stateDir, 'snapshot.json'), true);
+    if (loaded !== null || options.controlPlane !== null) return loaded;
+  } catch (error) {
+    if (options.controlPlane !== null) {
+      log.warn(`${(error as Error).message}; waiting for the control plane instead`);
+      return null;
+    }
+    log.warn((error as Error).message);
+  }
+  throw new StartError(
+    EXIT.unavailable,
+    `--state-dir ${options.stateDir} holds no usable config; give --control-plane or --snapshot`,
+  );
+}
+
+function setLevel(log: Logger, level: string): boolean {
+  if (!['trace', 'debug', 'info', 'warn', 'error', 'silent'].includes(level)) return false;
+  log.level = level;
+  return true;
+}

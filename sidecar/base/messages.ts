@@ -1,0 +1,162 @@
+// What the sidecar's main thread and its data-path workers say to each other: plain data over postMessage, so that
+// a worker can be killed and started again from what main holds. Main owns the control-plane stream, the identity
+// and the counters' slot table; a worker owns sockets and compiled config.
+
+import type { CounterMemory } from './counters.ts';
+
+/** One wire resource as it came from the control plane or a snapshot; the worker decodes and compiles it. */
+export interface ResourceBytes {
+  readonly typeUrl: string;
+  readonly name: string;
+  readonly version: string;
+  readonly bytes: Uint8Array;
+}
+
+/** The workload's identity as workers need it. Only ever in memory and in the state directory. */
+export interface WorkerIdentity {
+  readonly spiffeId: string;
+  readonly privateKeyPem: string;
+  /** Leaf first, without the root. */
+  readonly chainPem: string;
+  /** Every root to trust, PEM. */
+  readonly rootsPem: readonly string[];
+}
+
+/** An application behind this sidecar (`--app [NAME=]PORT`). */
+export interface LocalApp {
+  /** Resource name of its Service, `namespace/name`; empty: the only one that the identity serves. */
+  readonly service: string;
+  /** The Service's port that it answers; 0: the only one. */
+  readonly servicePort: number;
+  /** The port on localhost where it listens. */
+  readonly port: number;
+}
+
+/** A socket to listen on. Main has proved that nobody else holds the address. */
+export interface ListenerConfig {
+  /** `outbound`: by Host header or as HTTP proxy; `local`: one Service's own port; `inbound`: mTLS; `ai`: models. */
+  readonly kind: 'outbound' | 'local' | 'inbound' | 'ai';
+  readonly host: string;
+  readonly port: number;
+  /** `local` only: the Service's resource name. */
+  readonly service: string;
+  /** `local` only: the Service's port; 0: its first. */
+  readonly servicePort: number;
+  /** With more than one worker. */
+  readonly reusePort: boolean;
+}
+
+/** `workerData` of a data-path worker: what does not change in its life. */
+export interface WorkerStart {
+  readonly workerIndex: number;
+  readonly trustDomain: string;
+  /** The namespace in which short names (`orders`) are looked up. */
+  readonly namespace: string;
+  readonly apps: readonly LocalApp[];
+  readonly listeners: readonly ListenerConfig[];
+  /** The shared counter memory (base/counters.ts); the worker adds to column `workerIndex + 1`. */
+  readonly counters: CounterMemory;
+  /** Whether spans are exported; without it none are recorded, and trace context is still passed on. Default true. */
+  readonly spans?: boolean;
+}
+
+export type ToWorker =
+  /** Changes since the last one, or everything after a start. Answered by `applied` with the same `sequence`. */
+  | {
+      readonly type: 'resources';
+      readonly sequence: number;
+      readonly upserts: readonly ResourceBytes[];
+      readonly removed: readonly { readonly typeUrl: string; readonly name: string }[];
+    }
+  | { readonly type: 'identity'; readonly identity: WorkerIdentity }
+  /** The slot to count a label set in that the worker asked for: its own, or that of the family's overflow series. Negative: count nowhere. */
+  | { readonly type: 'series'; readonly request: number; readonly slot: number }
+  /** Label sets that main gives back after `seriesIdleMs`: forget them, ask again when needed. Answered by `forgot`. */
+  | {
+      readonly type: 'forget';
+      readonly request: number;
+      readonly series: readonly { readonly family: string; readonly labels: readonly string[] }[];
+    }
+  /** Why a request goes where it goes; answered by `explained`. */
+  | { readonly type: 'explain'; readonly request: number; readonly query: ExplainQuery }
+  /** The worker's view for `admin`: endpoints with health, config. Answered by `dumped`. */
+  | { readonly type: 'dump'; readonly request: number }
+  /** Stop accepting, end keep-alive, let work finish until the deadline; answered by `drained`. */
+  | { readonly type: 'drain'; readonly deadlineMs: number };
+
+export interface ExplainQuery {
+  /** `outbound`: where would it go; `inbound`: would it be let in. */
+  readonly direction: 'outbound' | 'inbound';
+  readonly method: string;
+  readonly authority: string;
+  readonly path: string;
+  /** Flat `[name, value, ...]`, lower-case names. */
+  readonly headers: readonly string[];
+  /** Inbound only: the caller's SPIFFE id. */
+  readonly caller: string;
+}
+
+export interface ResourceError {
+  readonly typeUrl: string;
+  readonly name: string;
+  readonly error: string;
+}
+
+export type FromWorker =
+  /** It listens on everything it was given. */
+  | { readonly type: 'listening' }
+  | { readonly type: 'applied'; readonly sequence: number; readonly errors: readonly ResourceError[] }
+  /** A label set is new to this worker: the key of its family in metrics.ts and label values, in the family's order. Answered by `series`. */
+  | {
+      readonly type: 'needSeries';
+      readonly request: number;
+      readonly family: string;
+      readonly labels: readonly string[];
+    }
+  | { readonly type: 'forgot'; readonly request: number }
+  /** Access log lines, spans and events since the last one; JSON records, bounded and counted where dropped. */
+  | { readonly type: 'telemetry'; readonly records: readonly TelemetryRecord[]; readonly dropped: number }
+  | { readonly type: 'explained'; readonly request: number; readonly result: unknown }
+  | { readonly type: 'dumped'; readonly request: number; readonly result: unknown }
+  /** A throw was contained to one connection. */
+  | { readonly type: 'contained'; readonly stack: string }
+  | { readonly type: 'drained' };
+
+/** One finished request as the main thread logs and traces it. Times are Unix milliseconds with a fraction. */
+export interface TelemetryRecord {
+  readonly kind: 'request';
+  /** Wanted as an access log line, as a span, or both. */
+  readonly log: boolean;
+  readonly span: boolean;
+  readonly direction: 'outbound' | 'inbound' | 'ai';
+  readonly startMs: number;
+  readonly endMs: number;
+  readonly traceId: string;
+  readonly spanId: string;
+  /** Empty: the trace begins here. */
+  readonly parentSpanId: string;
+  readonly method: string;
+  readonly authority: string;
+  /** Without the query. */
+  readonly path: string;
+  readonly status: number;
+  /** gRPC status, -1 when the request was none. */
+  readonly grpcStatus: number;
+  /** `-`, or the response flag of proxy/respond.ts. */
+  readonly flag: string;
+  readonly detail: string;
+  readonly route: string;
+  readonly service: string;
+  readonly endpoint: string;
+  readonly peer: string;
+  readonly attempts: number;
+  readonly requestBytes: number;
+  readonly responseBytes: number;
+  /** AI calls: model, tokens and cost; null elsewhere. */
+  readonly usage: {
+    readonly model: string;
+    readonly inputTokens: number;
+    readonly outputTokens: number;
+    readonly costMicroUsd: number;
+  } | null;
+}

@@ -1,0 +1,69 @@
+// Keeps the identity fresh: renewed at half of its life, with jitter, so that workloads that started together do not
+// all ask together; an outage of half a life harms nobody.
+
+import type { Random } from '../base/random.ts';
+import { backoffMs } from '../upstream/backoff.ts';
+import type { HeldIdentity } from './stored.ts';
+
+/** Renewal falls between 45 % and 55 % of the life. */
+const RENEW_AT = 0.45;
+const RENEW_JITTER = 0.1;
+
+/** After a failed renewal: soon at first, at most 5 min apart (12 h of half life hold 144 of them). */
+const RETRY_BASE_MS = 1_000;
+const RETRY_MAX_MS = 300_000;
+/** Full jitter may give nearly nothing; a control plane that refuses is not asked in a loop. */
+const RETRY_MIN_MS = 500;
+
+/** Node's timers hold 24.8 days; what is due later is looked at again then. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
+export interface KeeperParts {
+  readonly renew: (current: HeldIdentity) => Promise<HeldIdentity>;
+  readonly onRenewed: (identity: HeldIdentity) => void;
+  /** `retryMs`: when it is tried again. */
+  readonly onFailure: (error: Error, retryMs: number) => void;
+  readonly now: () => number;
+  readonly random: Random;
+}
+
+/** When to renew, in Unix milliseconds. */
+export function renewalAtMs(identity: HeldIdentity, random: Random): number {
+  const lifeMs = identity.notAfterMs - identity.notBeforeMs;
+  return identity.notBeforeMs + lifeMs * (RENEW_AT + RENEW_JITTER * random());
+}
+
+/** Renews from now on; returns how to stop. */
+export function keepRenewed(first: HeldIdentity, parts: KeeperParts): () => void {
+  let identity = first;
+  let dueMs = renewalAtMs(identity, parts.random);
+  let failures = 0;
+  let stopped = false;
+  let timer: NodeJS.Timeout;
+  const arm = (): void => {
+    timer = setTimeout(() => void run(), Math.min(Math.max(dueMs - parts.now(), 0), TIMER_MS_MAX));
+    timer.unref();
+  };
+  const run = async (): Promise<void> => {
+    if (parts.now() >= dueMs) {
+      try {
+        const renewed = await parts.renew(identity);
+        if (stopped) return;
+        identity = renewed;
+        failures = 0;
+        dueMs = renewalAtMs(identity, parts.random);
+        parts.onRenewed(identity);
+      } catch (error) {
+        const retryMs = RETRY_MIN_MS + backoffMs(failures++, parts.random, RETRY_BASE_MS, RETRY_MAX_MS);
+        dueMs = parts.now() + retryMs;
+        if (!stopped) parts.onFailure(error as Error, retryMs);
+      }
+    }
+    if (!stopped) arm();
+  };
+  arm();
+  return () => {
+    stopped = true;
+    clearTimeout(timer);
+  };
+}

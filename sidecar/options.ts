@@ -1,0 +1,210 @@
+// The sidecar's options with their defaults, and why they are what they are.
+
+import { isIP } from 'node:net';
+import { parseDuration } from '../proto/kit/duration.ts';
+import {
+  flag,
+  type OptionValues,
+  oneOf,
+  option,
+  parseCount,
+  parsePort,
+  parseText,
+  repeated,
+} from '../proto/kit/options.ts';
+import { NAME_BYTES_MAX } from '../proto/kit/spiffe.ts';
+
+/** Where a control plane answers. */
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** `[NAME[:SERVICE_PORT]=]PORT`: a Service in the identity's own namespace or as `namespace/name`, its port, and a port here. */
+export interface NamedPort {
+  /** Empty: the only Service of the identity. */
+  readonly name: string;
+  /** 0: the only one, or the first. */
+  readonly servicePort: number;
+  readonly port: number;
+}
+
+/** 30 s: longer than nearly every request, and below the 45 s after which Kubernetes and most supervisors kill. */
+const DRAIN_MS = 30_000;
+
+/** Threads of the data path: more than a machine's cores help nobody; 64 bounds the counter memory. */
+const WORKERS_MAX = 64;
+
+const LEVELS = {
+  trace: 'trace',
+  debug: 'debug',
+  info: 'info',
+  warn: 'warn',
+  error: 'error',
+  silent: 'silent',
+} as const;
+export type LogLevel = keyof typeof LEVELS;
+
+const WORKLOAD_ID = /^[a-z0-9A-Z]([a-z0-9A-Z._-]{0,126}[a-z0-9A-Z])?$/;
+const SERVICE_NAME = /^([a-z0-9.-]+\/)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/;
+
+/** The names of DESIGN's table; every port may be 0, which lets the system choose. */
+export const SIDECAR_OPTIONS = {
+  app: repeated('[NAME[:SERVICE_PORT]=]PORT', 'an application on localhost that this sidecar serves', parseApp),
+  local: repeated('NAME[:SERVICE_PORT]=PORT', 'a port on localhost for one Service', parseLocal),
+  controlPlane: option('HOST:PORT', 'where policies, endpoints and identity come from', null, parseHostPort),
+  joinTokenFile: option('FILE', 'proves who this is, once; see weft token', '', parseText),
+  stateDir: option('DIR', 'identity and last good config, so that a restart needs no control plane', '', parseText),
+  snapshot: option('FILE', 'config as weft render prints it', '', parseText),
+  identityKey: option('FILE', 'private key, PEM; instead of a join', '', parseText),
+  identityCert: option('FILE', 'certificate chain, leaf first, PEM', '', parseText),
+  trustBundle: option('FILE', 'roots to trust, PEM', '', parseText),
+  workers: option(
+    'N',
+    'threads of the data path; one carries what most applications send',
+    1,
+    parseCount(1, WORKERS_MAX),
+  ),
+  host: option(
+    'ADDRESS',
+    'where outbound, local and AI ports listen: the applications beside it only',
+    '127.0.0.1',
+    parseAddress,
+  ),
+  inboundHost: option(
+    'ADDRESS',
+    'where other sidecars reach this one; everything there is mutual TLS',
+    '0.0.0.0',
+    parseAddress,
+  ),
+  outboundPort: option('PORT', 'calls of the applications', 15001, parsePort),
+  inboundPort: option('PORT', 'calls of other sidecars', 15006, parsePort),
+  aiPort: option('PORT', 'calls to models', 15004, parsePort),
+  adminHost: option(
+    'ADDRESS',
+    'where admin listens: it tells more than a stranger may know',
+    '127.0.0.1',
+    parseAddress,
+  ),
+  adminPort: option('PORT', 'admin, read-only', 15000, parsePort),
+  metricsHost: option(
+    'ADDRESS',
+    'where metrics and readiness listen, for scrapers and supervisors elsewhere',
+    '0.0.0.0',
+    parseAddress,
+  ),
+  metricsPort: option('PORT', 'Prometheus metrics', 15020, parsePort),
+  readinessPort: option('PORT', '/ready and /live', 15021, parsePort),
+  advertiseAddress: option(
+    'ADDRESS',
+    "what other sidecars dial; without it this machine's first address",
+    '',
+    parseAddress,
+  ),
+  label: repeated('KEY=VALUE', 'a label of this workload, such as version=v2', parseLabel),
+  workloadId: option(
+    'ID',
+    'unique in the mesh and stable; without it made once and kept in the state directory',
+    '',
+    parseWorkloadId,
+  ),
+  drainTime: option(
+    'DURATION',
+    'after SIGTERM, how long work in flight may take, 30s unless given',
+    DRAIN_MS,
+    milliseconds,
+  ),
+  logLevel: option(
+    'LEVEL',
+    Object.keys(LEVELS).join(', '),
+    'info' as LogLevel,
+    (text): LogLevel => oneOf(LEVELS, text),
+  ),
+  adminLogLevel: flag('let PUT /log-level of admin change the level'),
+  readyFile: option('PATH', 'written when everything serves', '', parseText),
+} as const;
+
+/** What the command line came to. */
+export type SidecarOptions = OptionValues<typeof SIDECAR_OPTIONS>;
+
+/** What is missing or contradicts itself, one sentence each; empty: the options are good together. */
+export function contradictions(options: SidecarOptions): string[] {
+  const mistakes: string[] = [];
+  const files = [options.identityKey, options.identityCert, options.trustBundle].filter((file) => file !== '').length;
+  if (files !== 0 && files !== 3) {
+    mistakes.push('--identity-key, --identity-cert, --trust-bundle: belong together; give all three or none');
+  }
+  if (options.controlPlane === null && options.snapshot === '' && options.stateDir === '') {
+    mistakes.push(
+      '--control-plane: is missing; give it, or config in --snapshot FILE, or the --state-dir of an earlier run',
+    );
+  }
+  if (options.joinTokenFile !== '' && options.controlPlane === null) {
+    mistakes.push('--join-token-file: is of use only with --control-plane');
+  }
+  if (options.controlPlane !== null && files === 0 && options.joinTokenFile === '' && options.stateDir === '') {
+    mistakes.push('--join-token-file: is missing; make a token with weft token --service-account NAME');
+  }
+  const locals = new Set<string>();
+  for (const { name } of options.local) {
+    if (locals.has(name)) mistakes.push(`--local: ${name} is given twice; one port of each Service is enough`);
+    locals.add(name);
+  }
+  return mistakes;
+}
+
+/** Reads a duration into milliseconds. */
+function milliseconds(text: string): number {
+  const parsed = parseDuration(text);
+  if (parsed.error !== null) throw new Error(parsed.error);
+  return parsed.ms;
+}
+
+function parseHostPort(text: string): HostPort | null {
+  const found = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/.exec(text);
+  const port = Number(found?.[3]);
+  if (found === null || port < 1 || port > 65535) {
+    throw new Error(`${text} is not HOST:PORT; write control-plane.example:15012 or [::1]:15012`);
+  }
+  return { host: (found[1] ?? found[2]) as string, port };
+}
+
+function parseApp(text: string): NamedPort {
+  const at = text.indexOf('=');
+  const port = parsePort(text.slice(at + 1));
+  if (port === 0) throw new Error(`${text} names port 0; write the port on which the application listens`);
+  return { ...parseName(at < 0 ? '' : text.slice(0, at), at < 0, text), port };
+}
+
+function parseLocal(text: string): NamedPort {
+  const at = text.indexOf('=');
+  if (at < 0) throw new Error(`${text} names no Service; write NAME=PORT, such as orders=4001`);
+  return { ...parseName(text.slice(0, at), false, text), port: parsePort(text.slice(at + 1)) };
+}
+
+function parseName(text: string, mayBeEmpty: boolean, whole: string): Omit<NamedPort, 'port'> {
+  if (mayBeEmpty) return { name: '', servicePort: 0 };
+  const [name = '', servicePort, ...rest] = text.split(':');
+  if (rest.length > 0 || name.length > NAME_BYTES_MAX || !SERVICE_NAME.test(name)) {
+    throw new Error(`${whole}: ${text} is not a Service; write NAME or NAME:SERVICE_PORT`);
+  }
+  return { name, servicePort: servicePort === undefined ? 0 : parsePort(servicePort) };
+}
+
+function parseAddress(text: string): string {
+  if (isIP(text) === 0) throw new Error(`${text} is not an IPv4 or IPv6 address`);
+  return text;
+}
+
+function parseWorkloadId(text: string): string {
+  if (!WORKLOAD_ID.test(text)) {
+    throw new Error(`${text} must be 1 to 128 of a-z, A-Z, 0-9, ".", "_", "-", with a letter or digit at both ends`);
+  }
+  return text;
+}
+
+function parseLabel(text: string): readonly [string, string] {
+  const at = text.indexOf('=');
+  if (at < 1) throw new Error(`${text} is not KEY=VALUE`);
+  return [text.slice(0, at), text.slice(at + 1)];
+}

@@ -1,0 +1,84 @@
+// The addresses of the data path. Main binds each one exclusively before anything serves, so that a port in use is an
+// error at start and two sidecars on one host can never answer for each other; it holds them until a worker listens.
+
+import { createServer, type Server } from 'node:net';
+import { EXIT } from '../../proto/kit/exit.ts';
+import { StartError } from '../base/start-error.ts';
+
+/** An address to prove and hold. */
+export interface Wanted {
+  /** As in the ready file: `outbound`, `inbound`, `local:NAME`, ... */
+  readonly name: string;
+  readonly host: string;
+  /** 0: any. */
+  readonly port: number;
+  /** With 0: what it was in the last run, taken again when free, since peers know it; 0: none. */
+  readonly lastPort: number;
+}
+
+/** Addresses bound by this thread; nothing is accepted on them. */
+export interface HeldPorts {
+  readonly ports: Readonly<Record<string, number>>;
+  /** Lets go of all, at the moment before a worker listens. */
+  release(): Promise<void>;
+}
+
+/**
+ * Binds every address. Throws StartError (69) that names the first in use, or not of this machine, and its option.
+ */
+export async function holdPorts(wanted: readonly Wanted[]): Promise<HeldPorts> {
+  const servers: Server[] = [];
+  const ports: Record<string, number> = {};
+  const release = async (): Promise<void> => {
+    await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  };
+  // Fixed ports first, so that the system does not hand one of them to another.
+  for (const one of [...wanted].sort((a, b) => Number(b.port > 0) - Number(a.port > 0))) {
+    try {
+      const server = await bindExclusive(one);
+      servers.push(server);
+      ports[one.name] = (server.address() as { port: number }).port;
+    } catch (error) {
+      await release();
+      throw portError(one.name, one.host, one.port, error as NodeJS.ErrnoException);
+    }
+  }
+  return { ports, release };
+}
+
+/** What to tell the operator of a bind that failed. */
+export function portError(name: string, host: string, port: number, error: NodeJS.ErrnoException): StartError {
+  const option = name.startsWith('local:') ? `--local ${name.slice(6)}=PORT` : `--${name}-port`;
+  const where = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+  const why =
+    error.code === 'EADDRINUSE'
+      ? 'is in use by another process; stop that one'
+      : error.code === 'EACCES'
+        ? 'may not be bound by this user; ports below 1024 need a capability'
+        : error.code === 'EADDRNOTAVAIL'
+          ? 'is not an address of this machine'
+          : `cannot be bound (${error.message})`;
+  return new StartError(EXIT.unavailable, `${name} port ${where} ${why}, or choose another with ${option}`);
+}
+
+async function bindExclusive(one: Wanted): Promise<Server> {
+  if (one.port === 0 && one.lastPort !== 0) {
+    try {
+      return await bind(one.host, one.lastPort);
+    } catch {
+      // Taken in the meantime: any other will do, and the control plane is told.
+    }
+  }
+  return bind(one.host, one.port);
+}
+
+function bind(host: string, port: number): Promise<Server> {
+  return new Promise((resolve, reject) => {
+    const server = createServer((socket) => socket.destroy());
+    server.once('error', reject);
+    server.listen({ host, port, exclusive: true, reusePort: false }, () => {
+      server.removeListener('error', reject);
+      resolve(server);
+    });
+  });
+}
