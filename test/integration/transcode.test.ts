@@ -1,5 +1,5 @@
 // JSON over HTTP to a real gRPC server through a caller's listener: what clients see, and that gRPC itself passes.
-import { create, type DescMessage, type DescService, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { create, type DescMessage, type DescService, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
 import {
   type Client,
   credentials,
@@ -7,6 +7,9 @@ import {
   makeClientConstructor,
   Server,
   ServerCredentials,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  type sendUnaryData,
   status,
 } from '@grpc/grpc-js';
 import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
@@ -31,6 +34,12 @@ service Stock {
 message Item { string sku = 1; int64 count = 2; }
 `;
 
+/** The message as its descriptor, which only exists at run time, decodes it. */
+interface Item {
+  sku: string;
+  count: bigint;
+}
+
 let index: MethodIndex;
 let item: DescMessage;
 let service: DescService;
@@ -51,15 +60,13 @@ beforeEach(async () => {
   seen = [];
   server = new Server();
   server.addService(grpcDefinition(service), {
-    // biome-ignore lint/suspicious/noExplicitAny: messages of a descriptor that only exists at run time
-    get(call: any, done: any) {
+    get(call: ServerUnaryCall<Item, Message>, done: sendUnaryData<Message>) {
       seen.push(call.metadata);
       const { sku } = call.request;
       if (sku === 'none') return done({ code: status.NOT_FOUND, details: 'no such item: €' });
       return done(null, create(item, { sku, count: 42n }));
     },
-    // biome-ignore lint/suspicious/noExplicitAny: as above
-    watch(call: any) {
+    watch(call: ServerWritableStream<Item, Message>) {
       for (const count of [1n, 2n, 3n]) call.write(create(item, { sku: call.request.sku, count }));
       call.end();
     },

@@ -2,8 +2,20 @@
 import { once } from 'node:events';
 import { createServer, type Server as HttpServer, request as httpRequest } from 'node:http';
 import { type AddressInfo, connect, createServer as createTcpServer, type Server as TcpServer } from 'node:net';
-import { create, type DescMessage, type DescService, fromBinary, toBinary } from '@bufbuild/protobuf';
-import { type Client, credentials, makeClientConstructor, Server, ServerCredentials, status } from '@grpc/grpc-js';
+import { create, type DescMessage, type DescService, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
+import {
+  type Client,
+  credentials,
+  makeClientConstructor,
+  Server,
+  ServerCredentials,
+  type ServerDuplexStream,
+  type ServerReadableStream,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  type sendUnaryData,
+  status,
+} from '@grpc/grpc-js';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { grpcDefinition } from '../../proto/kit/grpc-definition.ts';
 import { verifySpiffe } from '../../proto/kit/san.ts';
@@ -124,8 +136,8 @@ service Sums {
 }
 message Number { int32 value = 1; }
 `;
-  // biome-ignore lint/suspicious/noExplicitAny: calls of a service whose descriptor only exists at run time
-  type Call = any;
+  /** The message as its descriptor, which only exists at run time, decodes it. */
+  type Value = { value: number };
   let number: DescMessage;
   let service: DescService;
   let client: Client;
@@ -141,22 +153,22 @@ message Number { int32 value = 1; }
     const server = new Server();
     const make = (value: number) => create(number, { value });
     server.addService(grpcDefinition(service), {
-      one(call: Call, done: Call) {
+      one(call: ServerUnaryCall<Value, Message>, done: sendUnaryData<Message>) {
         if (call.request.value < 0) return done({ code: status.OUT_OF_RANGE, details: 'below zero: ½' });
         return done(null, make(call.request.value + 1));
       },
-      down(call: Call) {
+      down(call: ServerWritableStream<Value, Message>) {
         for (let value = call.request.value; value > 0; value--) call.write(make(value));
         call.end();
       },
-      sum(call: Call, done: Call) {
+      sum(call: ServerReadableStream<Value, Message>, done: sendUnaryData<Message>) {
         let sum = 0;
         call.on('data', ({ value }: { value: number }) => {
           sum += value;
         });
         call.on('end', () => done(null, make(sum)));
       },
-      running(call: Call) {
+      running(call: ServerDuplexStream<Value, Message>) {
         let sum = 0;
         call.on('data', ({ value }: { value: number }) => {
           sum += value;
