@@ -15,6 +15,7 @@ import { HpackEncoder } from './hpack-encoder.ts';
 import type { FloodKind } from './limits.ts';
 import * as limits from './limits.ts';
 import { trailerFields } from './message.ts';
+import { ReceiveWindow, ResetMemory } from './receive-window.ts';
 import { Http2Stream, type StreamHost } from './stream.ts';
 
 const WINDOW_MAX = 0x7fffffff;
@@ -52,11 +53,9 @@ export class Http2Session implements StreamHost {
   private readonly reader: frames.FrameReader;
   private readonly timer: ConnectionTimer;
   private readonly waiting = new Set<Http2Stream>();
-  private readonly resets = new Set<number>();
+  private readonly resets = new ResetMemory();
+  private readonly receiveWindow: ReceiveWindow;
   private sendWindow = 65535;
-  private receiveWindow = limits.CONNECTION_WINDOW_BYTES;
-  private unreported = 0;
-  private heldBytes = 0;
   private peerWindow = 65535;
   private peerFrameBytes = limits.FRAME_BYTES_MAX;
   private settled = false;
@@ -69,6 +68,7 @@ export class Http2Session implements StreamHost {
   constructor(socket: WireSocket, role: SessionRole, timeouts: WireTimeouts) {
     this.socket = socket;
     this.role = role;
+    this.receiveWindow = new ReceiveWindow(socket);
     this.timer = new ConnectionTimer(socket, timeouts, (waiting) => this.onTimeout(waiting));
     this.reader = new frames.FrameReader(
       (type, flags, id, payload) => this.onFrame(type, flags, id, payload),
@@ -168,7 +168,7 @@ export class Http2Session implements StreamHost {
 
   sendReset(stream: Http2Stream, code: number): void {
     if (!this.streams.has(stream.id)) return;
-    this.rememberReset(stream.id);
+    this.resets.add(stream.id);
     // A request whose head never left is unknown to the server: RST_STREAM would be a frame on an idle stream.
     if (this.role.isServer || stream.headSent) this.socket.write(frames.wordFrame(FRAME.RST_STREAM, stream.id, code));
     this.forget(stream);
@@ -183,13 +183,8 @@ export class Http2Session implements StreamHost {
     stream.unreported = 0;
   }
 
-  /** A paused stream withholds its own window; the connection's only once all of them together hold too much. */
   held(bytes: number): void {
-    const before = Math.max(0, this.heldBytes - limits.HELD_BYTES_MAX);
-    this.heldBytes += bytes;
-    // Up to the maximum all was credited on receipt; what came above it is credited when it is gone.
-    const withheld = Math.max(0, this.heldBytes - limits.HELD_BYTES_MAX);
-    if (!this.closed && withheld !== before) this.credit(before - withheld);
+    if (!this.closed) this.receiveWindow.hold(bytes);
   }
 
   contain(error: Error): void {
@@ -202,7 +197,7 @@ export class Http2Session implements StreamHost {
 
   /** A stream error: RST_STREAM, and the stream's owner hears of it. */
   streamError(id: number, code: number, reason: string): void {
-    this.rememberReset(id);
+    this.resets.add(id);
     this.socket.write(frames.wordFrame(FRAME.RST_STREAM, id, code));
     const stream = this.streams.get(id);
     if (stream !== undefined) {
@@ -303,23 +298,6 @@ export class Http2Session implements StreamHost {
     this.role.onRoom();
   }
 
-  private rememberReset(id: number): void {
-    this.resets.add(id);
-    if (this.resets.size <= limits.RESET_MEMORY_STREAMS) return;
-    for (const oldest of this.resets) {
-      this.resets.delete(oldest);
-      break;
-    }
-  }
-
-  private credit(bytes: number): void {
-    this.unreported += bytes;
-    if (this.unreported < limits.CONNECTION_WINDOW_BYTES / 2) return;
-    this.socket.write(frames.wordFrame(FRAME.WINDOW_UPDATE, 0, this.unreported));
-    this.receiveWindow += this.unreported;
-    this.unreported = 0;
-  }
-
   private side(): 'downstream' | 'upstream' {
     return this.role.isServer ? 'downstream' : 'upstream';
   }
@@ -398,12 +376,12 @@ export class Http2Session implements StreamHost {
     if (id === 0 || this.isIdle(id)) return this.fail(CODE.PROTOCOL_ERROR, 'DATA on an idle stream');
     const data = frames.withoutPadding(flags, payload);
     if (data === null) return this.fail(CODE.PROTOCOL_ERROR, 'padding exceeds the frame');
-    this.receiveWindow -= payload.length;
-    if (this.receiveWindow < 0) return this.fail(CODE.FLOW_CONTROL_ERROR, 'DATA exceeds the connection window');
+    // Credited on receipt, whatever becomes of it: a stalled stream must not stop its siblings.
+    if (!this.receiveWindow.take(payload.length)) {
+      return this.fail(CODE.FLOW_CONTROL_ERROR, 'DATA exceeds the connection window');
+    }
     const end = (flags & FLAG.END_STREAM) !== 0;
     if (data.length === 0 && !end && !this.spend('emptyData')) return;
-    // Credited on receipt, whatever becomes of it: a stalled stream must not stop its siblings.
-    if (payload.length > 0) this.credit(payload.length);
     const stream = this.streams.get(id);
     if (stream === undefined || stream.remoteEnded) {
       if (!this.resets.has(id)) this.streamError(id, CODE.STREAM_CLOSED, 'DATA on a closed stream');
