@@ -8,6 +8,23 @@ import type { CompileError } from './compile-match.ts';
 import type { CompiledRouteResource } from './compile-route.ts';
 import { anyRoute, DEFAULT_RULE } from './compile-route.ts';
 
+/** The compiled hosts of a table, kept so that the next one builds only what changed. */
+export type HostCache = Map<
+  string,
+  { readonly resources: readonly CompiledRouteResource[]; readonly built: BuiltHost }
+>;
+
+interface BuiltHost {
+  readonly host: CompiledHost;
+  readonly errors: readonly CompileError[];
+}
+
+/** A table and the routes that could not get into it. */
+export interface BuiltTable {
+  readonly table: RouteTable;
+  readonly errors: readonly CompileError[];
+}
+
 /**
  * Builds the table. Of two routes that match exactly the same requests the one of the first name stays; the other is an error.
  * @param namespace of this sidecar: its Services may be called by their bare name.
@@ -16,7 +33,21 @@ export function buildRouteTable(
   services: readonly Service[],
   resources: readonly CompiledRouteResource[],
   namespace: string,
-): { readonly table: RouteTable; readonly errors: readonly CompileError[] } {
+): BuiltTable {
+  const steps = buildTableSteps(services, resources, namespace, new Map());
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done === true) return value;
+  }
+}
+
+/** As `buildRouteTable`, in steps of well under a millisecond, so that requests go on in between. Hosts whose routes did not change come from `cache`. */
+export function* buildTableSteps(
+  services: readonly Service[],
+  resources: readonly CompiledRouteResource[],
+  namespace: string,
+  cache: HostCache,
+): Generator<void, BuiltTable> {
   const errors: CompileError[] = [];
   const byService = new Map<string, CompiledRouteResource[]>();
   for (const resource of [...resources].sort((a, b) => (a.name < b.name ? -1 : 1))) {
@@ -25,26 +56,42 @@ export function buildRouteTable(
       if (list === undefined) byService.set(service, [resource]);
       else list.push(resource);
     }
+    yield;
   }
   const hosts = new Map<string, CompiledHost>();
+  const seen = new Set<string>();
   for (const service of services) {
     const [own, name] = service.name.split('/');
     if (own === undefined || name === undefined || own === '' || name === '') {
       errors.push({ path: 'name', message: `${service.name} is not a resource name: \`namespace/name\`` });
       continue;
     }
-    const host = buildHost(service.name, byService.get(service.name) ?? [], errors);
-    const names = hostsOf(own, name, namespace);
-    for (const text of names) {
-      hosts.set(text, host);
-      // With a port, too, so that the match needs no new string.
-      for (const { port } of service.ports) hosts.set(`${text}:${port}`, host);
+    seen.add(service.name);
+    const mine = byService.get(service.name) ?? [];
+    const cached = cache.get(service.name);
+    let built = cached !== undefined && isSameList(cached.resources, mine) ? cached.built : null;
+    if (built === null) {
+      built = yield* buildHost(service.name, mine);
+      cache.set(service.name, { resources: mine, built });
     }
+    errors.push(...built.errors);
+    for (const text of hostsOf(own, name, namespace)) {
+      hosts.set(text, built.host);
+      // With a port, too, so that the match needs no new string.
+      for (const { port } of service.ports) hosts.set(`${text}:${port}`, built.host);
+    }
+    yield;
   }
+  for (const name of cache.keys()) if (!seen.has(name)) cache.delete(name);
   return { table: { hosts }, errors };
 }
 
-function buildHost(service: string, resources: readonly CompiledRouteResource[], errors: CompileError[]): CompiledHost {
+function isSameList(one: readonly CompiledRouteResource[], other: readonly CompiledRouteResource[]): boolean {
+  return one.length === other.length && one.every((resource, i) => resource === other[i]);
+}
+
+function* buildHost(service: string, resources: readonly CompiledRouteResource[]): Generator<void, BuiltHost> {
+  const errors: CompileError[] = [];
   const seen = new Map<string, string>();
   const routes: CompiledRoute[] = [];
   for (const resource of resources) {
@@ -61,17 +108,19 @@ function buildHost(service: string, resources: readonly CompiledRouteResource[],
       seen.set(key, route.rule.name);
       routes.push(route);
     }
+    yield;
   }
   // Most specific first: method, then the number of headers, then of query parameters; sort is stable.
   routes.sort((a, b) => specificity(b) - specificity(a));
   const any = routes.filter((route) => route.pathKind === 'any');
   if (resources.length === 0) any.push(anyRoute(DEFAULT_RULE));
-  return {
+  const host = {
     service,
-    root: buildTree(routes),
+    root: yield* buildTree(routes),
     regexes: routes.filter((route) => route.pathKind === 'regex'),
     any,
   };
+  return { host, errors };
 }
 
 /** At most 16 headers and 16 parameters in a match, so that each has five bits. */
@@ -105,11 +154,12 @@ function draft(label: string): Draft {
   return { label, exact: [], prefix: [], children: new Map() };
 }
 
-function buildTree(routes: readonly CompiledRoute[]): PathNode {
+function* buildTree(routes: readonly CompiledRoute[]): Generator<void, PathNode> {
   const root = draft('');
   for (const route of routes) {
     if (route.pathKind !== 'exact' && route.pathKind !== 'prefix') continue;
     insert(root, route.path)[route.pathKind].push(route);
+    yield;
   }
   return freeze(root, 0, null);
 }

@@ -4,6 +4,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Random } from '../base/random.ts';
 import { type TimerWheel, WheelTimer } from '../base/timer-wheel.ts';
+import { applyHeaderEdit } from '../filters/header-edit/run.ts';
 import { backoffMs } from '../upstream/backoff.ts';
 import type { Guard } from '../upstream/budget.ts';
 import type { Cluster, Endpoint } from '../upstream/cluster.ts';
@@ -20,6 +21,8 @@ export interface AttemptContext {
   clock: Clock;
   wheel: TimerWheel;
   random: Random;
+  /** Whether callers may read an error's detail: true towards the own application. */
+  expose: boolean;
   /** Runs last, once a request: metrics, log, span. */
   onFinish(exchange: Exchange): void;
 }
@@ -38,7 +41,8 @@ export class RequestPlan implements AttemptPolicy {
   private readonly labels: readonly string[];
   private readonly requestGuard: Guard;
   private retryGuard: Guard | null = null;
-  private endpoint: Endpoint | null = null;
+  /** The one tried last, for the log. */
+  endpoint: Endpoint | null = null;
   private isProbe = false;
   /** The endpoint's place is taken and its verdict is still due. */
   private counted = false;
@@ -118,6 +122,9 @@ export class RequestPlan implements AttemptPolicy {
   retryAfterMs(_head: Head, error: ProxyError, number: number): number {
     this.disarm(this.tryTimer);
     if (!this.judged) this.settle(verdictOf(error));
+    if (error.kind === 'connectFailed' || error.kind === 'connectTimeout' || error.kind === 'tlsFailed') {
+      this.cluster.observer.onConnectFailed();
+    }
     const { retry } = this.rule;
     if (number >= retry.attempts || !this.isRetryable(error)) return this.giveUp();
     this.retryGuard?.release();
@@ -127,6 +134,11 @@ export class RequestPlan implements AttemptPolicy {
     return backoffMs(number, this.context.random, retry.backoffBaseMs, retry.backoffMaxMs);
   }
 
+  commit(head: Head): void {
+    const { responseHeaders } = this.rule.filters;
+    if (responseHeaders !== null) applyHeaderEdit(responseHeaders, head.headers);
+  }
+
   schedule(delayMs: number, callback: () => void): () => void {
     const timer = new WheelTimer(callback);
     this.context.wheel.arm(timer, delayMs);
@@ -134,7 +146,7 @@ export class RequestPlan implements AttemptPolicy {
   }
 
   respond(downstream: HttpStream, request: Head, error: ProxyError): void {
-    respond(downstream, request, error);
+    respond(downstream, request, error, this.context.expose);
   }
 
   finish(exchange: Exchange): void {
@@ -176,7 +188,7 @@ export class RequestPlan implements AttemptPolicy {
     if (endpoint === null || !this.counted) return;
     this.counted = false;
     endpoint.inFlight--;
-    endpoint.health.record(verdict, this.isProbe, this.context.clock.nowMs());
+    if (endpoint.health.record(verdict, this.isProbe, this.context.clock.nowMs())) this.cluster.observer.onEjected();
   }
 
   private armTry(attempt: Attempt): void {

@@ -4,6 +4,7 @@
 
 import { ProxyError } from '../wire/error.ts';
 import type { HeaderList } from '../wire/headers.ts';
+import { headerValue } from '../wire/headers.ts';
 import type { Head, HttpStream, StreamEvents } from '../wire/stream.ts';
 
 /**
@@ -20,6 +21,8 @@ export interface AttemptPolicy {
   retryAfterMs(head: Head, error: ProxyError, number: number): number;
   /** Whether this response head counts as a failure to be retried (a policy says so), as an error, else null. */
   judge(head: Head, number: number): ProxyError | null;
+  /** This response head goes to the caller: the last look at it. */
+  commit(head: Head): void;
   /** Runs `callback` after `delayMs`; the result cancels it. */
   schedule(delayMs: number, callback: () => void): () => void;
   /** Writes the local reply for an error; called only when no response head was written. */
@@ -27,6 +30,9 @@ export interface AttemptPolicy {
   /** Exactly once, last: releases guards, counts, logs. */
   finish(exchange: Exchange): void;
 }
+
+/** Decides about a request at its head; `end`: it has no body. */
+export type Begin = (exchange: Exchange, head: Head, end: boolean) => AttemptPolicy | null;
 
 /** One request from its head to its end. Create it as the server stream's events, give it a policy by `begin`. */
 export class Exchange implements StreamEvents {
@@ -36,20 +42,24 @@ export class Exchange implements StreamEvents {
   /** Why it failed; null when a whole response was relayed. */
   error: ProxyError | null = null;
   attempts = 0;
+  /** What the response's trailers, or its only head, say; -1: nothing. */
+  grpcStatus = -1;
   requestBytes = 0;
   responseBytes = 0;
   private policy: AttemptPolicy | null = null;
   private attempt: Attempt | null = null;
-  private readonly begin: (exchange: Exchange, head: Head) => AttemptPolicy | null;
+  private readonly begin: Begin;
   /** The request's body so far, kept while another attempt is possible; null once it is too large or committed. */
   private replay: Uint8Array[] | null = [];
   private trailers: HeaderList | null = null;
   private requestEnded = false;
   private cancelRetry: (() => void) | null = null;
   private finished = false;
+  /** The upstream of a tunnel has ended its side; the caller's still flows. */
+  private halfClosed = false;
 
   /** @param begin routes the head: the policy to follow, or null when it has answered by itself. */
-  constructor(downstream: HttpStream, begin: (exchange: Exchange, head: Head) => AttemptPolicy | null) {
+  constructor(downstream: HttpStream, begin: Begin) {
     this.downstream = downstream;
     this.begin = begin;
   }
@@ -57,8 +67,9 @@ export class Exchange implements StreamEvents {
   onHead(head: Head, end: boolean): void {
     this.request = head;
     this.requestEnded = end;
-    this.policy = this.begin(this, head);
+    this.policy = this.begin(this, head, end);
     if (this.policy !== null) this.tryOnce();
+    else this.replay = null; // Answered already: what else the caller sends is dropped.
   }
 
   onData(chunk: Uint8Array, end: boolean): void {
@@ -71,6 +82,7 @@ export class Exchange implements StreamEvents {
     }
     if (upstream !== null) {
       if (!upstream.writeData(chunk, end)) this.downstream.pause();
+      if (end && this.halfClosed) this.onTunnelEnd();
     } else if (this.requestBytes > REPLAY_BYTES_MAX) {
       this.downstream.pause(); // Nobody takes it yet: hold the caller, not its bytes.
     }
@@ -80,6 +92,7 @@ export class Exchange implements StreamEvents {
     this.requestEnded = true;
     this.trailers = trailers;
     this.attempt?.stream?.writeEnd(trailers);
+    if (this.halfClosed) this.onTunnelEnd();
   }
 
   onDrain(): void {
@@ -144,6 +157,8 @@ export class Exchange implements StreamEvents {
     }
     this.response = head;
     this.replay = null;
+    policy.commit(head);
+    if (end) this.grpcStatus = grpcStatusOf(head.headers);
     this.downstream.writeHead(head, end);
     if (end) this.onResponseEnd(attempt);
   }
@@ -157,6 +172,7 @@ export class Exchange implements StreamEvents {
 
   onAttemptEnd(attempt: Attempt, trailers: HeaderList | null): void {
     if (attempt !== this.attempt) return;
+    if (trailers !== null) this.grpcStatus = grpcStatusOf(trailers);
     this.downstream.writeEnd(trailers);
     this.onResponseEnd(attempt);
   }
@@ -179,13 +195,27 @@ export class Exchange implements StreamEvents {
     this.abort(error);
   }
 
+  /** RFC 9110 §9.3.6 and §7.8: after these heads bytes flow both ways until each side has ended. */
+  private isTunnel(): boolean {
+    const { request, response } = this;
+    if (request === null || response === null) return false;
+    return response.status === 101 || (request.method === 'CONNECT' && response.status < 300);
+  }
+
+  private onTunnelEnd(): void {
+    this.attempt = null;
+    this.finish();
+  }
+
   private retryIn(delayMs: number): void {
     this.attempt = null;
     this.cancelRetry = (this.policy as AttemptPolicy).schedule(delayMs, () => this.tryOnce());
   }
 
-  /** The response is whole. A request that still flows is cancelled: nobody will read it. */
+  /** The response is whole. A request that still flows is cancelled: nobody will read it. A tunnel has two ends. */
   private onResponseEnd(attempt: Attempt): void {
+    this.halfClosed = !this.requestEnded && this.isTunnel();
+    if (this.halfClosed) return;
     this.attempt = null;
     if (!this.requestEnded) attempt.stream?.reset(RESPONSE_COMPLETE);
     this.finish();
@@ -261,6 +291,14 @@ export class Attempt implements StreamEvents {
     this.stream = null;
     stream?.reset(error);
   }
+}
+
+/** gRPC over HTTP/2, "Responses": `grpc-status` in decimal; -1 without one, 2 (UNKNOWN) when it is no number. */
+function grpcStatusOf(headers: HeaderList): number {
+  const text = headerValue(headers, 'grpc-status');
+  if (text === undefined) return -1;
+  const status = Number(text);
+  return Number.isInteger(status) && status >= 0 ? status : 2;
 }
 
 /** RFC 9113 §8.1: a server that answered early asks the client to stop with NO_ERROR; the same holds towards upstream. */

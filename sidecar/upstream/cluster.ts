@@ -30,12 +30,21 @@ export class Endpoint implements Balanced {
   }
 }
 
+/** Who counts what happens to endpoints. */
+export interface ClusterObserver {
+  onEjected(): void;
+  onConnectFailed(): void;
+}
+
+const NOBODY: ClusterObserver = { onEjected() {}, onConnectFailed() {} };
+
 export class Cluster {
+  observer: ClusterObserver = NOBODY;
   readonly budget = new RetryBudget();
   /** Requests under way; at most `requestsMax` (1,024: Envoy's circuit breaker). */
   inFlight = 0;
   requestsMax: number = LIMITS.clusterRequestsMax;
-  private readonly balancer: Balancer;
+  private balancer: Balancer;
   private readonly detector: OutlierDetector;
   private endpoints: readonly Endpoint[] = [];
   /** Endpoints by label selection, so that a weighted pick of `version: v2` filters nothing per request. */
@@ -44,6 +53,18 @@ export class Cluster {
   constructor(balancer: Balancer, random: Random, outlier: OutlierPolicy = OUTLIER_DEFAULTS) {
     this.balancer = balancer;
     this.detector = new OutlierDetector(random, outlier);
+  }
+
+  /** A changed policy; who is ejected now stays so until its probe. */
+  configure(balancer: Balancer | null, outlier: OutlierPolicy, requestsMax: number): void {
+    if (balancer !== null) this.balancer = balancer;
+    this.detector.policy = outlier;
+    this.requestsMax = requestsMax;
+  }
+
+  /** For `explain` and `dump`. */
+  get list(): readonly Endpoint[] {
+    return this.endpoints;
   }
 
   get size(): number {

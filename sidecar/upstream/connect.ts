@@ -7,6 +7,7 @@ import { ProxyError } from '../wire/error.ts';
 import { Http1ClientConnection } from '../wire/http1/client.ts';
 import { Http2ClientConnection } from '../wire/http2/client.ts';
 import { WireSocket } from '../wire/socket.ts';
+import { OpaqueStream } from './opaque.ts';
 import type { Connect, ConnectionObserver } from './pool.ts';
 
 /** TLS towards one endpoint. The peer is always verified: by the context's roots, and by `verify` where a mesh identity is due. */
@@ -23,7 +24,8 @@ export interface EndpointAddress {
   /** IPv4 or IPv6. */
   host: string;
   port: number;
-  protocol: 'http1' | 'http2';
+  /** `tcp`: opaque, one stream a connection. */
+  protocol: 'http1' | 'http2' | 'tcp';
   tls: EndpointTls | null;
   /** To an established connection, TLS included; 1 s by default (Linkerd). */
   connectTimeoutMs: number;
@@ -124,6 +126,10 @@ function attach(address: EndpointAddress, socket: Socket, observer: ConnectionOb
     });
     return;
   }
+  if (address.protocol === 'tcp') {
+    attachOpaque(wire, observer);
+    return;
+  }
   let closing = false;
   const connection = new Http1ClientConnection(wire, {
     onClose: () => observer.onGone(null),
@@ -143,6 +149,27 @@ function attach(address: EndpointAddress, socket: Socket, observer: ConnectionOb
     close: () => {
       closing = true;
       if (connection.idle) wire.end();
+    },
+  });
+}
+
+/** One stream, which takes the connection with it. */
+function attachOpaque(wire: WireSocket, observer: ConnectionObserver): void {
+  let taken = false;
+  wire.socket.once('close', () => observer.onGone(null));
+  observer.onReady({
+    get hasRoom() {
+      return !taken && !wire.isClosed;
+    },
+    get activeStreams() {
+      return taken ? 1 : 0;
+    },
+    open: (events) => {
+      taken = true;
+      return new OpaqueStream(wire, events);
+    },
+    close: () => {
+      if (!taken) wire.destroy();
     },
   });
 }

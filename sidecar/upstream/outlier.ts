@@ -31,7 +31,7 @@ export type Verdict = 'success' | 'failure' | 'unknown';
 
 /** The endpoints of one cluster seen together, because only so many may be out at once. */
 export class OutlierDetector {
-  readonly policy: OutlierPolicy;
+  policy: OutlierPolicy;
   readonly random: Random;
   /** Endpoints tracked. */
   total = 0;
@@ -78,6 +78,14 @@ export class EndpointHealth {
   /** Whether a request may be sent there now: it serves, or its ejection is over and nobody probes it yet. */
   admits(nowMs: number): boolean {
     return !this.out || (!this.probing && nowMs >= this.ejectedUntilMs);
+  }
+
+  /** For people: what it is and why. */
+  describe(nowMs: number): string {
+    if (!this.out) return this.failuresInRow === 0 ? 'serving' : `serving, ${this.failuresInRow} failures in a row`;
+    if (this.probing) return 'on probation: one probe request is under way';
+    const leftMs = Math.ceil(this.ejectedUntilMs - nowMs);
+    return leftMs > 0 ? `ejected for ${leftMs} ms more` : 'on probation: the next request decides';
   }
 
   /** A request is being sent there. True when it is the probe; hand that to `record`. */

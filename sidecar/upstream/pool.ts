@@ -2,6 +2,8 @@
 // connection carries one at a time, an HTTP/2 connection as many as its peer allows. Waiting is bounded by the
 // Service's limits, and a request that gives up while waiting leaves no trace.
 
+import type { Clock } from '../base/clock.ts';
+import { type TimerWheel, WheelTimer } from '../base/timer-wheel.ts';
 import { ProxyError } from '../wire/error.ts';
 import type { HttpStream, StreamEvents } from '../wire/stream.ts';
 
@@ -41,12 +43,22 @@ export interface PoolLimits {
   pendingRequestsMax: number;
   /** Requests that one new connection is expected to serve while it is being made: 1 on HTTP/1, the stream limit on HTTP/2. */
   requestsPerConnection: number;
+  /** A connection without a stream for this long is closed; 0: never. */
+  idleTimeoutMs: number;
+}
+
+/** What measures idleness; one wheel a thread. */
+export interface PoolTime {
+  readonly clock: Clock;
+  readonly wheel: TimerWheel;
 }
 
 interface Member {
   connection: PooledConnection | null;
   /** Requests this connection has been given. */
   served: number;
+  /** When its last stream ended. */
+  idleSinceMs: number;
   abandon: () => void;
 }
 
@@ -58,10 +70,14 @@ export class Pool {
   private waiting: StreamRequester[] = [];
   private serveArmed = false;
   private closed = false;
+  private readonly time: PoolTime;
+  private readonly idleTimer: WheelTimer;
 
-  constructor(connect: Connect, limits: PoolLimits) {
+  constructor(connect: Connect, limits: PoolLimits, time: PoolTime) {
     this.connect = connect;
     this.limits = limits;
+    this.time = time;
+    this.idleTimer = new WheelTimer(() => this.closeIdle());
   }
 
   /** Streams under way on all connections. */
@@ -98,6 +114,7 @@ export class Pool {
   /** Refuses new requests, fails those that wait, and lets streams under way finish. */
   close(): void {
     this.closed = true;
+    this.time.wheel.cancel(this.idleTimer);
     this.failWaiting(new ProxyError('unavailable', 'local', 'the endpoint was withdrawn', 'yes'));
     for (const member of this.members.slice()) {
       if (member.connection === null) member.abandon();
@@ -146,17 +163,43 @@ export class Pool {
   }
 
   private dial(): void {
-    const member: Member = { connection: null, served: 0, abandon: () => {} };
+    const member: Member = { connection: null, served: 0, idleSinceMs: 0, abandon: () => {} };
     this.members.push(member);
     member.abandon = this.connect({
       onReady: (connection) => {
         member.connection = connection;
         if (this.closed) connection.close();
-        else this.armServe();
+        else this.onRoom(member);
       },
-      onRoom: () => this.armServe(),
+      onRoom: () => this.onRoom(member),
       onGone: (error) => this.onGone(member, error),
     });
+  }
+
+  private onRoom(member: Member): void {
+    member.idleSinceMs = this.time.clock.nowMs();
+    const { idleTimeoutMs } = this.limits;
+    if (idleTimeoutMs > 0 && !this.idleTimer.armed && !this.closed) this.time.wheel.arm(this.idleTimer, idleTimeoutMs);
+    this.armServe();
+  }
+
+  /** Closes what has been idle long enough, and looks again when the next may be. */
+  private closeIdle(): void {
+    const nowMs = this.time.clock.nowMs();
+    const { idleTimeoutMs } = this.limits;
+    let nextMs = idleTimeoutMs;
+    let rest = 0;
+    for (const member of this.members.slice()) {
+      if (member.connection === null) continue;
+      const leftMs = member.connection.activeStreams > 0 ? idleTimeoutMs : member.idleSinceMs + idleTimeoutMs - nowMs;
+      if (leftMs <= 0) {
+        member.connection.close();
+      } else {
+        rest++;
+        nextMs = Math.min(nextMs, leftMs);
+      }
+    }
+    if (rest > 0) this.time.wheel.arm(this.idleTimer, nextMs);
   }
 
   private onGone(member: Member, error: ProxyError | null): void {

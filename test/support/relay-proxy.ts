@@ -32,20 +32,27 @@ export async function relayProxy(
   rule: Partial<CompiledRule> = {},
 ): Promise<RelayProxy> {
   const finished: Exchange[] = [];
+  const wheel = new TimerWheel(threadClock);
   const cluster = new Cluster(leastRequest(Math.random), Math.random);
   for (const port of upstreamPorts) {
     const address = { host: '127.0.0.1', port, protocol: outbound, tls: null, connectTimeoutMs: 1000 };
     const limits = {
       connectionsMax: 64,
       pendingRequestsMax: 1024,
+      idleTimeoutMs: 0,
       requestsPerConnection: outbound === 'http2' ? 100 : 1,
     };
-    cluster.setEndpoint(`test/app/${port}`, ['port', String(port)], new Pool(connectorTo(address), limits));
+    cluster.setEndpoint(
+      `test/app/${port}`,
+      ['port', String(port)],
+      new Pool(connectorTo(address), limits, { clock: threadClock, wheel }),
+    );
   }
   const context: AttemptContext = {
     clock: threadClock,
-    wheel: new TimerWheel(threadClock),
+    wheel,
     random: Math.random,
+    expose: false,
     onFinish: (exchange) => finished.push(exchange),
   };
   const accept: StreamAcceptor = (stream) =>

@@ -46,6 +46,7 @@ function setUp(options: { retries?: number; retryStatus?: number } = {}) {
     retryAfterMs: (_head, error, number) => (number < (options.retries ?? 0) && error.retry === 'yes' ? 25 : -1),
     judge: (head) =>
       head.status === options.retryStatus ? new ProxyError('unavailable', 'upstream', 'busy', 'yes') : null,
+    commit() {},
     schedule(_delayMs, callback) {
       scheduled.push(callback);
       return () => scheduled.splice(scheduled.indexOf(callback), 1);

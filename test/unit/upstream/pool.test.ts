@@ -1,18 +1,34 @@
 // The pool over scripted connections: reuse, growth by need, bounds, and requests that give up.
 import { expect, test } from 'vitest';
+import { type Alarm, TimerWheel } from '../../../sidecar/base/timer-wheel.ts';
 import { type ConnectionObserver, Pool, type StreamRequester } from '../../../sidecar/upstream/pool.ts';
 import { ProxyError } from '../../../sidecar/wire/error.ts';
 import type { HttpStream } from '../../../sidecar/wire/stream.ts';
 
 const STREAM = {} as HttpStream;
 
-function setUp(slots: number, limits = { connectionsMax: 4, pendingRequestsMax: 8, requestsPerConnection: slots }) {
+const NEVER: Alarm = { set() {} };
+const BOUNDS = { connectionsMax: 4, pendingRequestsMax: 8, idleTimeoutMs: 0 };
+
+function setUp(slots: number, bounds: Partial<typeof BOUNDS> = {}) {
+  const limits = { ...BOUNDS, requestsPerConnection: slots, ...bounds };
+  let nowMs = 0;
+  const clock = { nowMs: () => nowMs };
+  const wheel = new TimerWheel(clock, NEVER);
+  const pass = (ms: number): void => {
+    nowMs += ms;
+    wheel.advance();
+  };
   const dials: ConnectionObserver[] = [];
   const closed: number[] = [];
-  const pool = new Pool((observer) => {
-    dials.push(observer);
-    return () => closed.push(-1);
-  }, limits);
+  const pool = new Pool(
+    (observer) => {
+      dials.push(observer);
+      return () => closed.push(-1);
+    },
+    limits,
+    { clock, wheel },
+  );
   const ready = (number: number) => {
     const connection = {
       activeStreams: 0,
@@ -28,7 +44,7 @@ function setUp(slots: number, limits = { connectionsMax: 4, pendingRequestsMax: 
     dials[number]?.onReady(connection);
     return connection;
   };
-  return { pool, dials, closed, ready };
+  return { pool, dials, closed, ready, pass };
 }
 
 function requester(log: string[], name: string): StreamRequester {
@@ -74,7 +90,7 @@ test('a connection with many streams is dialled once for all who wait', async ()
 });
 
 test('grows by need up to its bound, and refuses what would wait too long', async () => {
-  const { pool, dials } = setUp(1, { connectionsMax: 2, pendingRequestsMax: 3, requestsPerConnection: 1 });
+  const { pool, dials } = setUp(1, { connectionsMax: 2, pendingRequestsMax: 3 });
   const log: string[] = [];
   const taken = ['a', 'b', 'c', 'd'].map((name) => pool.request(requester(log, name)));
   await turn();
@@ -93,7 +109,7 @@ test('a failed dial fails those who wait', async () => {
 });
 
 test('a lost connection is replaced for those who wait', async () => {
-  const { pool, dials, ready } = setUp(1, { connectionsMax: 1, pendingRequestsMax: 8, requestsPerConnection: 1 });
+  const { pool, dials, ready } = setUp(1, { connectionsMax: 1, pendingRequestsMax: 8 });
   const log: string[] = [];
   pool.request(requester(log, 'a'));
   await turn();
@@ -132,4 +148,22 @@ test('closing fails those who wait, abandons dials, and refuses the next', async
   expect(log).toEqual(['a unavailable']);
   expect(closed).toEqual([-1]);
   expect(pool.request(requester(log, 'b'))).toBe(false);
+});
+
+test('a connection without a stream is closed after the idle time, one that was used since is not', async () => {
+  const { pool, dials, closed, ready, pass } = setUp(1, { idleTimeoutMs: 1000 });
+  pool.request(requester([], 'a'));
+  await Promise.resolve();
+  const connection = ready(0);
+  await Promise.resolve();
+  pass(1500);
+  expect(closed).toEqual([]); // A stream is under way.
+  connection.activeStreams = 0;
+  dials[0]?.onRoom();
+  pass(600);
+  dials[0]?.onRoom(); // Another one ended here.
+  pass(900);
+  expect(closed).toEqual([]);
+  pass(200);
+  expect(closed).toEqual([0]);
 });

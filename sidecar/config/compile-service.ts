@@ -1,0 +1,262 @@
+// Services, Providers, Models and Telemetry of the wire to what the data path uses: pure, all mistakes with paths.
+
+import type { Model, Provider, Service, Telemetry } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
+import { ProviderFormat } from '../../proto/gen/weft/policy/v1/ai_pb.js';
+import type { OutlierDetection, ServicePort } from '../../proto/gen/weft/policy/v1/service_pb.js';
+import { LoadBalancingPolicy, Protocol, TlsMode } from '../../proto/gen/weft/policy/v1/service_pb.js';
+import { Secret } from '../ai/secret.ts';
+import type { Prices } from '../ai/usage.ts';
+import { LIMITS } from '../base/limits.ts';
+import { OUTLIER_DEFAULTS, type OutlierPolicy } from '../upstream/outlier.ts';
+import type { UpstreamSettings } from '../upstream/upstream.ts';
+import type { CompileError } from './compile-match.ts';
+import { reportUnknown } from './compile-match.ts';
+import type { CompiledTelemetry, PortProtocol, PortTls } from './snapshot.ts';
+import { DEFAULT_TELEMETRY } from './snapshot.ts';
+
+const PROTOCOLS: Readonly<Record<Protocol, PortProtocol>> = {
+  [Protocol.UNSPECIFIED]: 'http1',
+  [Protocol.HTTP1]: 'http1',
+  [Protocol.HTTP2]: 'http2',
+  [Protocol.GRPC]: 'grpc',
+  [Protocol.TCP]: 'tcp',
+};
+
+const TLS_MODES: Readonly<Record<TlsMode, PortTls>> = {
+  [TlsMode.UNSPECIFIED]: 'mutual',
+  [TlsMode.MUTUAL]: 'mutual',
+  [TlsMode.SIMPLE]: 'simple',
+  [TlsMode.OFF]: 'off',
+};
+
+/** As Envoy's dns_refresh_rate. */
+const DNS_REFRESH_MS = 5_000;
+/** Less would load the resolver with questions for nothing. */
+const DNS_REFRESH_MS_MIN = 1_000;
+
+/** A Service with everything but its endpoints. */
+export interface CompiledService {
+  readonly name: string;
+  readonly message: Service;
+  readonly identities: ReadonlySet<string>;
+  readonly ports: readonly { readonly port: number; readonly settings: UpstreamSettings }[];
+  readonly dns: { readonly host: string; readonly port: number; readonly refreshMs: number } | null;
+}
+
+/** A protocol or TLS mode of a newer schema is a mistake: guessed, it could send in the clear. */
+export function compileService(message: Service, errors: CompileError[]): CompiledService | null {
+  reportUnknown(message, '', errors);
+  const [namespace, name, more] = message.name.split('/');
+  if (!namespace || !name || more !== undefined) {
+    errors.push({ path: 'name', message: `${message.name} is not a resource name: \`namespace/name\`` });
+  }
+  const identities = new Set(message.identities);
+  const ports = message.ports.map((port, i) => {
+    checkPort(port, `ports[${i}]`, errors);
+    return { port: port.port, settings: settingsOf(message, port, `${port.port}.${name}.${namespace}`, identities) };
+  });
+  const { dns } = message;
+  const refreshMs = Math.max(DNS_REFRESH_MS_MIN, ms(dns?.refresh, DNS_REFRESH_MS));
+  return errors.length > 0
+    ? null
+    : {
+        name: message.name,
+        message,
+        identities,
+        ports,
+        dns: dns === undefined ? null : { host: dns.host, port: dns.port, refreshMs },
+      };
+}
+
+function checkPort(port: ServicePort, path: string, errors: CompileError[]): void {
+  reportUnknown(port, path, errors);
+  if (port.port < 1 || port.port > 65_535) errors.push({ path: `${path}.port`, message: 'must be from 1 to 65535' });
+  if (PROTOCOLS[port.protocol] === undefined)
+    errors.push({ path: `${path}.protocol`, message: `unknown protocol ${port.protocol}: upgrade this sidecar` });
+  if (TLS_MODES[port.tls] === undefined)
+    errors.push({ path: `${path}.tls`, message: `unknown TLS mode ${port.tls}: upgrade this sidecar` });
+}
+
+function settingsOf(
+  message: Service,
+  port: ServicePort,
+  meshName: string,
+  identities: ReadonlySet<string>,
+): UpstreamSettings {
+  const pool = message.connectionPool;
+  return {
+    protocol: PROTOCOLS[port.protocol],
+    tls: TLS_MODES[port.tls],
+    meshName,
+    serverName: message.dns?.host ?? '',
+    rootsPem: '',
+    identities,
+    balancing: message.loadBalancing?.policy === LoadBalancingPolicy.ROUND_ROBIN ? 'roundRobin' : 'leastRequest',
+    outlier: outlierOf(message.outlierDetection),
+    requestsMax: pool?.requestsMax || LIMITS.clusterRequestsMax,
+    connectionsMax: pool?.connectionsMax || LIMITS.clusterConnectionsMax,
+    pendingRequestsMax: pool?.pendingRequestsMax || LIMITS.clusterPendingMax,
+    connectTimeoutMs: ms(pool?.connectTimeout, LIMITS.connectTimeoutMs),
+    idleTimeoutMs: ms(pool?.idleTimeout, 0),
+  };
+}
+
+function outlierOf(policy: OutlierDetection | undefined): OutlierPolicy {
+  if (policy === undefined) return OUTLIER_DEFAULTS;
+  return {
+    failures: policy.consecutiveFailures || OUTLIER_DEFAULTS.failures,
+    baseMs: ms(policy.ejectionBase, OUTLIER_DEFAULTS.baseMs),
+    maxMs: ms(policy.ejectionMax, OUTLIER_DEFAULTS.maxMs),
+    jitter: OUTLIER_DEFAULTS.jitter,
+    percentMax: policy.ejectionPercentMax || OUTLIER_DEFAULTS.percentMax,
+  };
+}
+
+/** A google.protobuf.Duration; `unset` also for one that is not positive. */
+function ms(duration: { readonly seconds: bigint; readonly nanos: number } | undefined, unset: number): number {
+  if (duration === undefined) return unset;
+  const value = Math.ceil(Number(duration.seconds) * 1000 + duration.nanos / 1e6);
+  return value > 0 && value <= 2_147_483_647 ? value : unset;
+}
+
+/** The settings of an application on localhost: its own protocol in the clear. */
+export function appSettings(settings: UpstreamSettings): UpstreamSettings {
+  return { ...settings, tls: 'off', outlier: { ...OUTLIER_DEFAULTS, percentMax: 0 } };
+}
+
+/** A provider of models without its endpoints. */
+export interface CompiledProvider {
+  readonly name: string;
+  /** host[:port] as requests name it. */
+  readonly authority: string;
+  readonly pathPrefix: string;
+  readonly host: string;
+  readonly port: number;
+  readonly settings: UpstreamSettings;
+  readonly key: Secret | null;
+}
+
+export function compileProvider(message: Provider, errors: CompileError[]): CompiledProvider | null {
+  reportUnknown(message, '', errors);
+  const spec = message.spec;
+  if (spec?.format !== ProviderFormat.OPENAI_CHAT) {
+    errors.push({ path: 'spec.format', message: 'not a format that this sidecar speaks: PROVIDER_FORMAT_OPENAI_CHAT' });
+    return null;
+  }
+  const url = URL.canParse(spec.baseUrl) ? new URL(spec.baseUrl) : null;
+  const host = url?.hostname.replace(/^\[|\]$/g, '') ?? '';
+  if (url === null || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
+    errors.push({ path: 'spec.base_url', message: 'not an https URL' });
+    return null;
+  }
+  if (url.protocol === 'http:' && !/^(?:localhost|127\.\d+\.\d+\.\d+|::1)$/.test(host)) {
+    errors.push({ path: 'spec.base_url', message: 'plain http is only for loopback: the key would be readable' });
+    return null;
+  }
+  const secure = url.protocol === 'https:';
+  const { source } = spec.apiKey ?? { source: { case: undefined } };
+  const key =
+    source.case === 'file'
+      ? Secret.fromFile(source.value)
+      : source.case === 'env'
+        ? Secret.fromEnvironment(source.value)
+        : null;
+  const settings: UpstreamSettings = {
+    protocol: 'http1',
+    tls: secure ? 'simple' : 'off',
+    meshName: '',
+    serverName: /^[\d.]+$|:/.test(host) ? '' : host,
+    rootsPem: message.caPem,
+    identities: new Set(),
+    balancing: 'leastRequest',
+    outlier: OUTLIER_DEFAULTS,
+    requestsMax: LIMITS.clusterRequestsMax,
+    connectionsMax: LIMITS.clusterConnectionsMax,
+    pendingRequestsMax: LIMITS.clusterPendingMax,
+    // A handshake over the internet needs more than one inside the mesh: 5 s (Envoy's default connect timeout).
+    connectTimeoutMs: 5_000,
+    idleTimeoutMs: 0,
+  };
+  const port = Number(url.port) || (secure ? 443 : 80);
+  return {
+    name: message.name,
+    authority: url.host,
+    pathPrefix: url.pathname.replace(/\/$/, ''),
+    host,
+    port,
+    settings,
+    key,
+  };
+}
+
+/** A target before its provider is known. */
+export interface CompiledModel {
+  readonly name: string;
+  readonly aliases: readonly string[];
+  readonly targets: readonly {
+    readonly provider: string;
+    readonly model: string;
+    readonly prices: Prices | null;
+    readonly cumulativeWeight: number;
+  }[];
+}
+
+export function compileModel(message: Model, errors: CompileError[]): CompiledModel | null {
+  reportUnknown(message, '', errors);
+  const spec = message.spec;
+  if (spec === undefined || spec.targets.length === 0) {
+    errors.push({ path: 'spec.targets', message: 'a model needs at least one target' });
+    return null;
+  }
+  let cumulativeWeight = 0;
+  const targets = spec.targets.map((target) => {
+    cumulativeWeight += target.weight ?? 1;
+    const { price } = target;
+    // Micro-dollars for a million tokens are pico-dollars for one.
+    const prices: Prices | null =
+      price === undefined
+        ? null
+        : {
+            prompt: price.inputMicroUsdPerMillion,
+            completion: price.outputMicroUsdPerMillion,
+            cached: price.cachedInputMicroUsdPerMillion || price.inputMicroUsdPerMillion,
+            cacheWrite: price.inputMicroUsdPerMillion,
+          };
+    return { provider: target.provider, model: target.model, prices, cumulativeWeight };
+  });
+  const aliases = spec.aliases.length > 0 ? [...spec.aliases] : [message.name.slice(message.name.indexOf('/') + 1)];
+  return { name: message.name, aliases, targets };
+}
+
+/** What one Telemetry says; null: nothing of it. */
+export interface CompiledTelemetryResource {
+  readonly name: string;
+  readonly services: readonly string[];
+  readonly traceShare: number | null;
+  readonly logShare: number | null;
+}
+
+export function compileTelemetry(message: Telemetry): CompiledTelemetryResource {
+  const tracing = message.spec?.tracing?.samplingPercent;
+  const log = message.spec?.accessLog?.samplingPercent;
+  return {
+    name: message.name,
+    services: [...message.services],
+    traceShare: tracing === undefined ? null : share(tracing),
+    logShare: log === undefined ? null : share(log),
+  };
+}
+
+/** What holds for a Service: of several, the first by name that says something. */
+export function telemetryOf(service: string, all: readonly CompiledTelemetryResource[]): CompiledTelemetry {
+  const mine = all.filter((one) => one.services.includes(service)).sort((a, b) => (a.name < b.name ? -1 : 1));
+  if (mine.length === 0) return DEFAULT_TELEMETRY;
+  return {
+    traceShare: mine.find((one) => one.traceShare !== null)?.traceShare ?? DEFAULT_TELEMETRY.traceShare,
+    logShare: mine.find((one) => one.logShare !== null)?.logShare ?? DEFAULT_TELEMETRY.logShare,
+  };
+}
+
+function share(percent: number): number {
+  return Math.min(1, Math.max(0, percent / 100));
+}

@@ -1,0 +1,48 @@
+// What every listener of a worker works with: configuration, identity, time, counters, and the list of connections
+// that a drain must end. Built once by worker.ts; listeners get it and keep no globals.
+
+import type { SecureContext } from 'node:tls';
+import type { ListenerConfig, WorkerIdentity, WorkerStart } from '../base/messages.ts';
+import type { PeerIdentity } from '../filters/authorization/run.ts';
+import type { ServeContext } from '../proxy/origin.ts';
+
+/** This workload's identity, ready for use. */
+export interface IdentityState {
+  readonly identity: WorkerIdentity;
+  /** The own id, parsed. */
+  readonly self: PeerIdentity;
+  /** Key, chain and roots for TLS 1.3 in both roles. New connections take the newest, old ones keep theirs. */
+  readonly secureContext: SecureContext;
+}
+
+/** A connection that a drain must end. */
+export interface Drainable {
+  /** No new requests: GOAWAY, or `connection: close` with the next response; an idle one closes at once. */
+  drain(): void;
+  /** The drain's deadline has passed. */
+  destroy(): void;
+}
+
+/** What a worker's listeners share. */
+export interface WorkerContext extends ServeContext {
+  readonly start: WorkerStart;
+  /** Null until the first `identity` message: mutual TLS is impossible so far. Replaced on renewal. */
+  identity: IdentityState | null;
+  /** Set when a drain begins; connections accepted in the last moment drain at once. */
+  draining: boolean;
+  /** Adds an accepted connection until the returned function is called (its close). Also counts `connections` by listener. */
+  track(listener: ListenerConfig['kind'], connection: Drainable): () => void;
+  /** Calls back with each new identity, and at once if there is one. For listeners that hold a TLS server. */
+  onIdentity(listener: (state: IdentityState) => void): void;
+  /** Counts and reports a throw that was contained to one connection. */
+  contain(error: Error): void;
+}
+
+/** A socket that listens. */
+export interface Listener {
+  /** Stops to accept; connections live on. */
+  stop(): void;
+}
+
+/** Opens a listener of one kind; resolves when it listens, rejects with the bind error. */
+export type OpenListener = (context: WorkerContext, config: ListenerConfig) => Promise<Listener>;

@@ -1,0 +1,81 @@
+// A connection whose protocol the mesh does not read: one CONNECT towards an endpoint of the Service, bytes both ways.
+
+import type { Destination } from '../config/snapshot.ts';
+import { TCP_RULE } from '../config/snapshot.ts';
+import type { Origin } from '../proxy/origin.ts';
+import { exchangeTo } from '../proxy/serve.ts';
+import { ProxyError } from '../wire/error.ts';
+import type { HeaderList } from '../wire/headers.ts';
+import type { WireSocket } from '../wire/socket.ts';
+import { Head, type HttpStream, type StreamEvents } from '../wire/stream.ts';
+import type { WorkerContext } from './context.ts';
+
+const SILENT: StreamEvents = { onHead() {}, onData() {}, onEnd() {}, onDrain() {}, onReset() {} };
+
+/** The caller's side: has no head to send, so a refusal can only be a close. */
+class OpaqueCaller implements HttpStream {
+  events: StreamEvents = SILENT;
+  private readonly wire: WireSocket;
+  private dead = false;
+
+  constructor(wire: WireSocket, onClose: () => void) {
+    this.wire = wire;
+    wire.events = {
+      onBytes: (chunk) => this.events.onData(chunk, false),
+      onDrain: () => this.events.onDrain(),
+      onEnd: () => this.events.onEnd(null),
+      onClose: (error) => {
+        onClose();
+        if (this.dead) return;
+        this.dead = true;
+        this.events.onReset(new ProxyError('cancelled', 'downstream', 'the client closed the connection', 'no', error));
+      },
+    };
+  }
+
+  writeHead(head: Head, _end: boolean): void {
+    if (head.status >= 300) this.drop();
+  }
+
+  writeData(chunk: Uint8Array, end: boolean): boolean {
+    const room = chunk.length === 0 || this.wire.write(chunk);
+    if (end) this.wire.end();
+    return room;
+  }
+
+  writeEnd(_trailers: HeaderList | null): void {
+    this.wire.end();
+  }
+
+  reset(_error: ProxyError): void {
+    this.drop();
+  }
+
+  pause(): void {
+    this.wire.pause();
+  }
+
+  resume(): void {
+    this.wire.resume();
+  }
+
+  private drop(): void {
+    this.dead = true;
+    this.wire.destroy();
+  }
+}
+
+/** Relays a connection to an opaque port. */
+export function relayOpaque(context: WorkerContext, origin: Origin, wire: WireSocket, destination: Destination): void {
+  const untrack = context.track(origin.service === '' ? 'outbound' : 'local', {
+    // Nothing in an opaque stream says "go away": it lives until the deadline.
+    drain() {},
+    destroy: () => wire.destroy(),
+  });
+  const caller = new OpaqueCaller(wire, untrack);
+  const exchange = exchangeTo(context, origin, caller, () => ({ rule: TCP_RULE, destination, labels: [] }));
+  caller.events = exchange;
+  const slash = destination.service.indexOf('/');
+  const host = `${destination.service.slice(slash + 1)}.${destination.service.slice(0, slash)}`;
+  exchange.onHead(Head.request('CONNECT', '', `${host}:${destination.port}`, '', []), false);
+}

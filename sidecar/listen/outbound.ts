@@ -1,0 +1,79 @@
+// The outbound port: applications' calls by Host, in HTTP/1 or HTTP/2, as an HTTP proxy (absolute form, CONNECT) or
+// directly. A CONNECT to a Service is a redirected connection: its bytes are looked at again and every policy holds.
+
+import { LIMITS } from '../base/limits.ts';
+import type { ListenerConfig } from '../base/messages.ts';
+import type { Destination } from '../config/snapshot.ts';
+import { findHost, portInAuthority, portOf } from '../proxy/decide.ts';
+import type { Origin } from '../proxy/origin.ts';
+import { RequestServer } from '../proxy/serve.ts';
+import { ProxyError } from '../wire/error.ts';
+import { WireSocket } from '../wire/socket.ts';
+import { Head, type HttpStream } from '../wire/stream.ts';
+import { bindListener } from './bind.ts';
+import { serveClear } from './connection.ts';
+import type { Listener, WorkerContext } from './context.ts';
+import { relayOpaque } from './opaque.ts';
+import { tunnelSocket } from './tunnel-socket.ts';
+
+const OUTBOUND: Origin = { direction: 'outbound', service: '', port: 0, peer: null };
+
+/** `--outbound-port`. */
+export function openOutbound(context: WorkerContext, config: ListenerConfig): Promise<Listener> {
+  const server = serverOf(context, OUTBOUND);
+  return bindListener(config, (socket) => serveSniffed(context, new WireSocket(socket), server, 'outbound'));
+}
+
+/** `--local NAME=PORT`: one Service, whatever Host says. */
+export function openLocal(context: WorkerContext, config: ListenerConfig): Promise<Listener> {
+  const { service, servicePort } = config;
+  const origin: Origin = { direction: 'outbound', service, port: servicePort, peer: null };
+  const server = serverOf(context, origin);
+  return bindListener(config, (socket) => {
+    const wire = new WireSocket(socket);
+    const opaque = opaqueOf(context, service, servicePort);
+    if (opaque !== null) relayOpaque(context, origin, wire, opaque);
+    else serveSniffed(context, wire, server, 'local');
+  });
+}
+
+function serverOf(context: WorkerContext, origin: Origin): RequestServer {
+  return new RequestServer(context, origin, null, (stream, head) => connect(context, stream, head));
+}
+
+/** The port as an opaque destination; null when it speaks HTTP or is not known. */
+function opaqueOf(context: WorkerContext, service: string, port: number): Destination | null {
+  const state = context.snapshot.services.get(service);
+  if (state === undefined) return null;
+  let found = portOf(state, port);
+  // A Service that speaks nothing but TCP needs no port to be named.
+  if (found === null) for (const destination of state.ports.values()) found ??= destination;
+  return found?.protocol === 'tcp' ? found : null;
+}
+
+function serveSniffed(
+  context: WorkerContext,
+  wire: WireSocket,
+  server: RequestServer,
+  listener: 'outbound' | 'local',
+): void {
+  // The own application, not a stranger: one connection carries all of its load.
+  serveClear(context, wire, server.accept, { listener, scheme: 'http', streamsMax: LIMITS.peerStreamsMax });
+}
+
+/** CONNECT host:port. Null: the tunnel is open. Only Services of the mesh: this is no open proxy. */
+function connect(context: WorkerContext, stream: HttpStream, head: Head): ProxyError | null {
+  const { snapshot } = context;
+  const host = findHost(snapshot, '', head.authority);
+  if (host instanceof ProxyError) return host;
+  const named = portInAuthority(head.authority);
+  const service = snapshot.services.get(host.service);
+  const port = service?.ports.has(named) === true ? named : 0;
+  const origin: Origin = { direction: 'outbound', service: host.service, port, peer: null };
+  stream.writeHead(Head.response(200, []), false);
+  const wire = tunnelSocket(stream);
+  const opaque = opaqueOf(context, host.service, port);
+  if (opaque !== null) relayOpaque(context, origin, wire, opaque);
+  else serveSniffed(context, wire, serverOf(context, origin), 'outbound');
+  return null;
+}

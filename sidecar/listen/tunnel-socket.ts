@@ -1,0 +1,92 @@
+// The bytes inside a CONNECT as a connection of their own, so that the codecs serve a tunnel as they serve a socket.
+
+import { ProxyError } from '../wire/error.ts';
+import type { SocketEvents, WireSocket } from '../wire/socket.ts';
+import type { HttpStream, StreamEvents } from '../wire/stream.ts';
+
+const SILENT: SocketEvents = { onBytes() {}, onDrain() {}, onEnd() {}, onClose() {} };
+
+/** Both faces: a stream's events on one side, what codecs use of a WireSocket on the other. */
+class TunnelSocket implements StreamEvents {
+  events: SocketEvents = SILENT;
+  private readonly stream: HttpStream;
+  private localEnded = false;
+  private remoteEnded = false;
+  private closed = false;
+
+  constructor(stream: HttpStream) {
+    this.stream = stream;
+  }
+
+  get isClosed(): boolean {
+    return this.closed;
+  }
+
+  write(piece: string | Uint8Array): boolean {
+    if (this.closed || this.localEnded) return true;
+    return this.stream.writeData(typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece, false);
+  }
+
+  end(): void {
+    if (this.closed || this.localEnded) return;
+    this.localEnded = true;
+    this.stream.writeEnd(null);
+    this.closeIfOver();
+  }
+
+  destroy(error: Error | null = null): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.stream.reset(new ProxyError('cancelled', 'local', error?.message ?? 'the tunnel was closed'));
+    queueMicrotask(() => this.events.onClose(error));
+  }
+
+  pause(): void {
+    this.stream.pause();
+  }
+
+  resume(): void {
+    this.stream.resume();
+  }
+
+  /** Nothing is held back: the stream's own socket gathers the writes of a turn. */
+  flush(): void {}
+
+  onHead(): void {}
+
+  onData(chunk: Uint8Array, end: boolean): void {
+    if (chunk.length > 0) this.events.onBytes(chunk);
+    if (end) this.onEnd();
+  }
+
+  onEnd(): void {
+    if (this.remoteEnded || this.closed) return;
+    this.remoteEnded = true;
+    this.events.onEnd();
+    this.closeIfOver();
+  }
+
+  onDrain(): void {
+    this.events.onDrain();
+  }
+
+  onReset(error: ProxyError): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.events.onClose(error);
+  }
+
+  private closeIfOver(): void {
+    if (!this.localEnded || !this.remoteEnded || this.closed) return;
+    this.closed = true;
+    queueMicrotask(() => this.events.onClose(null));
+  }
+}
+
+/** Takes over a stream whose CONNECT was answered. */
+export function tunnelSocket(stream: HttpStream): WireSocket {
+  const tunnel = new TunnelSocket(stream);
+  stream.events = tunnel;
+  // A class type is nominal through its private fields; codecs use the public ones only, which are all here.
+  return tunnel as unknown as WireSocket;
+}

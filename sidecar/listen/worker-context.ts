@@ -1,0 +1,110 @@
+// The worker's one context: what listeners and requests share, and the connections that a drain has to end.
+
+import { parseSpiffeId } from '../../proto/kit/spiffe.ts';
+import { threadClock } from '../base/clock.ts';
+import type { FromWorker, ListenerConfig, WorkerIdentity, WorkerStart } from '../base/messages.ts';
+import { TimerWheel, WheelTimer } from '../base/timer-wheel.ts';
+import { EMPTY_SNAPSHOT, type Snapshot } from '../config/snapshot.ts';
+import type { Origin } from '../proxy/origin.ts';
+import { RequestStats } from '../telemetry/request-stats.ts';
+import { TelemetryBuffer } from '../telemetry/worker-buffer.ts';
+import { WorkerSeries } from '../telemetry/worker-series.ts';
+import { createMeshContext } from '../wire/tls.ts';
+import type { Drainable, IdentityState, WorkerContext } from './context.ts';
+
+export class LiveContext implements WorkerContext {
+  readonly start: WorkerStart;
+  readonly clock = threadClock;
+  readonly wheel = new TimerWheel(threadClock);
+  readonly random = Math.random;
+  readonly series: WorkerSeries;
+  readonly telemetry: TelemetryBuffer;
+  readonly spans: boolean;
+  snapshot: Snapshot = EMPTY_SNAPSHOT;
+  identity: IdentityState | null = null;
+  draining = false;
+  private readonly post: (message: FromWorker) => void;
+  private readonly open = new Set<Drainable>();
+  private readonly identityListeners: ((state: IdentityState) => void)[] = [];
+  private readonly unknown = new Map<Origin['direction'], RequestStats>();
+  private onEmpty: (() => void) | null = null;
+
+  constructor(start: WorkerStart, post: (message: FromWorker) => void) {
+    this.start = start;
+    this.post = post;
+    this.spans = start.spans ?? true;
+    // Column 0 is main's.
+    this.series = new WorkerSeries(start.counters, start.workerIndex + 1, post);
+    this.telemetry = new TelemetryBuffer(this.wheel, (message) => {
+      if (message.type === 'telemetry' && message.dropped > 0)
+        this.series.counter('telemetryDropped').add(message.dropped);
+      post(message);
+    });
+  }
+
+  /** Accepted connections that are open. */
+  get connections(): number {
+    return this.open.size;
+  }
+
+  unknownStats(direction: Origin['direction']): RequestStats {
+    let stats = this.unknown.get(direction);
+    if (stats === undefined) {
+      stats = new RequestStats(this.series, direction, '');
+      this.unknown.set(direction, stats);
+    }
+    return stats;
+  }
+
+  track(listener: ListenerConfig['kind'], connection: Drainable): () => void {
+    const gauge = this.series.counter('connections', listener);
+    gauge.add(1);
+    this.open.add(connection);
+    return () => {
+      if (!this.open.delete(connection)) return;
+      gauge.add(-1);
+      if (this.open.size === 0) this.onEmpty?.();
+    };
+  }
+
+  onIdentity(listener: (state: IdentityState) => void): void {
+    this.identityListeners.push(listener);
+    if (this.identity !== null) listener(this.identity);
+  }
+
+  /** New connections use it from now on; those that are open finish with theirs. */
+  setIdentity(identity: WorkerIdentity): void {
+    const parsed = parseSpiffeId(identity.spiffeId);
+    if (!parsed.ok) throw new Error(`main handed over a bad identity: ${parsed.error}`);
+    const { trustDomain, namespace } = parsed.identity;
+    const self = { spiffeId: parsed.id, trustDomain, namespace };
+    const state = { identity, self, secureContext: createMeshContext(identity) };
+    this.identity = state;
+    for (const listener of this.identityListeners) listener(state);
+  }
+
+  contain(error: Error): void {
+    this.series.counter('contained').add(1);
+    this.post({ type: 'contained', stack: error.stack ?? error.message });
+  }
+
+  /** Lets every connection finish; resolves when the last is gone, which the deadline sees to. */
+  drain(deadlineMs: number): Promise<void> {
+    this.draining = true;
+    return new Promise((resolve) => {
+      const timer = new WheelTimer(() => {
+        for (const connection of [...this.open]) connection.destroy();
+        finish();
+      });
+      const finish = (): void => {
+        this.onEmpty = null;
+        this.wheel.cancel(timer);
+        resolve();
+      };
+      this.onEmpty = finish;
+      this.wheel.arm(timer, deadlineMs);
+      for (const connection of [...this.open]) connection.drain();
+      if (this.open.size === 0) finish();
+    });
+  }
+}

@@ -1,0 +1,122 @@
+// HOT: the decision about one request, before anything is sent: which rule, which destination, or why not. `explain`
+// asks the same functions, so that what it says is what happens.
+
+import type { Destination, ServiceState, Snapshot } from '../config/snapshot.ts';
+import { INBOUND_RULE, TCP_RULE } from '../config/snapshot.ts';
+import { authorize } from '../filters/authorization/run.ts';
+import { ProxyError } from '../wire/error.ts';
+import type { Head } from '../wire/stream.ts';
+import type { Origin } from './origin.ts';
+import type { CompiledHost, CompiledRoute, CompiledRule } from './route.ts';
+import { matchHost, matchInHost, pickBackend } from './route.ts';
+
+/** Where a request goes and how. */
+export interface Decision {
+  readonly rule: CompiledRule;
+  readonly destination: Destination;
+  /** Only endpoints with these labels. */
+  readonly labels: readonly string[];
+}
+
+export const NO_LABELS: readonly string[] = [];
+
+/** The host key under which the table always knows a Service: `name.namespace`. */
+export function hostOf(service: string): string {
+  const slash = service.indexOf('/');
+  return `${service.slice(slash + 1)}.${service.slice(0, slash)}`;
+}
+
+/** The host that an outbound request is for. @param fixed the origin's Service as `hostOf` says it, or empty. */
+export function findHost(snapshot: Snapshot, fixed: string, authority: string): CompiledHost | ProxyError {
+  const host = fixed === '' ? matchHost(snapshot.table, authority) : (snapshot.table.hosts.get(fixed) ?? null);
+  if (host !== null) return host;
+  const name = fixed === '' ? authority : fixed;
+  const detail =
+    name === ''
+      ? 'the request names no host: send a Host header with the name of a Service'
+      : `no Service of this mesh is called ${name}, or its Authorization does not let this identity call it: \`weft get services\` lists them`;
+  return new ProxyError('noRoute', 'local', detail);
+}
+
+/** The route of an outbound request to `host`. */
+export function findRoute(host: CompiledHost, head: Head): CompiledRoute | ProxyError {
+  const route = matchInHost(host, head);
+  if (route !== null) return route;
+  return new ProxyError(
+    'noRoute',
+    'local',
+    `no rule of ${host.service} matches ${head.method} and this path: \`weft explain\` says why`,
+  );
+}
+
+/** Which backend of `rule` gets the request. @param random in [0, 1). @param port that the caller named; 0: none. */
+export function chooseDestination(
+  snapshot: Snapshot,
+  host: CompiledHost,
+  rule: CompiledRule,
+  port: number,
+  random: number,
+): Decision | ProxyError {
+  let name = host.service;
+  let labels = NO_LABELS;
+  let wanted = port;
+  if (rule.backends.length > 0) {
+    const backend = pickBackend(rule.backends, random);
+    if (backend === null) return new ProxyError('noRoute', 'local', `all weights of ${rule.name} are 0`);
+    if (backend.port !== 0 || backend.service !== name) wanted = backend.port;
+    name = backend.service;
+    labels = backend.labels;
+  }
+  const service = snapshot.services.get(name);
+  if (service === undefined) {
+    const detail = `${rule.name} sends to ${name}, which this sidecar does not know: does its Authorization let this identity call it?`;
+    return new ProxyError('noEndpoint', 'local', detail);
+  }
+  const destination = portOf(service, wanted);
+  if (destination !== null && destination.protocol !== 'tcp') return { rule, destination, labels };
+  return new ProxyError('noRoute', 'local', noHttp(service, destination));
+}
+
+/** The Service's port, or its first HTTP port where it has no such port or none was asked for. */
+export function portOf(service: ServiceState, port: number): Destination | null {
+  return (port === 0 ? undefined : service.ports.get(port)) ?? service.http;
+}
+
+/** The port in `host:port`; 0 without one. */
+export function portInAuthority(authority: string): number {
+  const colon = authority.lastIndexOf(':');
+  // Slow path: most callers name no port. The colons of an IPv6 literal stand before its bracket.
+  if (colon < 0 || colon < authority.lastIndexOf(']')) return 0;
+  const port = Number(authority.slice(colon + 1));
+  return Number.isInteger(port) && port <= 65_535 ? port : 0;
+}
+
+/**
+ * Whether an inbound request is let in, and to which application. A refused one names policy and rule.
+ * @param path normalized, without the query.
+ */
+export function admit(snapshot: Snapshot, origin: Origin, head: Head, path: string): Decision | ProxyError {
+  const own = snapshot.ownServices.get(origin.service);
+  const port = own?.ports.get(origin.port);
+  if (own === undefined || port === undefined) {
+    const detail = `no application here serves port ${origin.port} of ${origin.service}: was it given by --app?`;
+    return new ProxyError('misdirected', 'local', detail);
+  }
+  const host = matchHost(snapshot.table, head.authority);
+  if (host !== null && host.service !== origin.service) {
+    return new ProxyError('misdirected', 'local', `${head.authority} is ${host.service}, not ${origin.service}`);
+  }
+  const opaque = head.method === 'CONNECT' && head.protocol === '';
+  if (opaque !== (port.protocol === 'tcp')) {
+    const spoken = opaque ? 'speaks HTTP, and CONNECT is for opaque TCP' : 'is opaque TCP, and takes CONNECT only';
+    return new ProxyError('misdirected', 'local', `port ${origin.port} of ${origin.service} ${spoken}`);
+  }
+  const verdict = authorize(own.authorization, origin.peer, head.method, path, origin.port);
+  if (!verdict.allowed) return new ProxyError('denied', 'local', verdict.rule);
+  return { rule: opaque ? TCP_RULE : INBOUND_RULE, destination: port.destination, labels: NO_LABELS };
+}
+
+function noHttp(service: ServiceState, destination: Destination | null): string {
+  if (destination === null) return `${service.name} has no port that speaks HTTP`;
+  return `port ${destination.port} of ${service.name} is opaque TCP (protocol PROTOCOL_TCP): use CONNECT or a local port`;
+}

@@ -1,0 +1,40 @@
+// Who sends a request and what the worker offers to serve it: the two things that `serve` is handed, made once per
+// connection and once per worker.
+
+import type { Clock } from '../base/clock.ts';
+import type { Random } from '../base/random.ts';
+import type { TimerWheel } from '../base/timer-wheel.ts';
+import type { Snapshot } from '../config/snapshot.ts';
+import type { PeerIdentity } from '../filters/authorization/run.ts';
+import type { RequestStats } from '../telemetry/request-stats.ts';
+import type { TelemetryBuffer } from '../telemetry/worker-buffer.ts';
+import type { WorkerSeries } from '../telemetry/worker-series.ts';
+
+/** What `serve` needs of the worker. */
+export interface ServeContext {
+  readonly clock: Clock;
+  readonly wheel: TimerWheel;
+  readonly random: Random;
+  readonly series: WorkerSeries;
+  readonly telemetry: TelemetryBuffer;
+  /** Exchanged by config/state.ts; a request reads it once, at its head. */
+  snapshot: Snapshot;
+  /** Whether anybody exports spans; without, none are recorded. Trace context is passed on in any case. */
+  readonly spans: boolean;
+  /** Counts requests that never reached a Service. */
+  unknownStats(direction: Origin['direction']): RequestStats;
+}
+
+/** Where a connection came in; one object per connection or per listener, shared by its requests. */
+export interface Origin {
+  readonly direction: 'outbound' | 'inbound' | 'ai';
+  /**
+   * Resource name of the Service that every request of this connection is for: what a local port, a tunnel or the SNI
+   * says. Empty (outbound only): the request's authority decides. Inbound: an authority of another Service is answered 421.
+   */
+  readonly service: string;
+  /** The Service's port; 0: by authority, else the Service's first HTTP port. */
+  readonly port: number;
+  /** Inbound: who calls, as TLS proved. Null: not known, or the own application. */
+  readonly peer: PeerIdentity | null;
+}

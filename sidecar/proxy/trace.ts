@@ -1,0 +1,55 @@
+// HOT: W3C trace context (Trace Context §3). Every request carries one on; whether it is recorded is decided once,
+// by whoever began the trace. Ids need to be unique, not secret: they come from a pool of random bytes.
+
+import { randomFillSync } from 'node:crypto';
+import type { HeaderList } from '../wire/headers.ts';
+import { headerValue, removeHeader, setHeader } from '../wire/headers.ts';
+
+const POOL_BYTES = 8192;
+const pool = Buffer.alloc(POOL_BYTES);
+let used = POOL_BYTES;
+
+/** Lower-case hex of `bytes` random bytes; never all zeros for practical purposes. */
+function randomHex(bytes: number): string {
+  if (used + bytes > POOL_BYTES) {
+    randomFillSync(pool);
+    used = 0;
+  }
+  used += bytes;
+  return pool.toString('hex', used - bytes, used);
+}
+
+/** `version-traceid-parentid-flags`; version ff and ids of zeros are not valid (§3.2.2). A later version may have more behind the flags. */
+const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:$|-)/;
+
+/** The trace that a request belongs to. */
+export interface Trace {
+  readonly traceId: string;
+  /** Of this sidecar's span. */
+  readonly spanId: string;
+  /** Empty: the trace begins here. */
+  readonly parentSpanId: string;
+  readonly sampled: boolean;
+}
+
+/**
+ * Reads the caller's trace context, or begins one, and writes the one that goes upstream.
+ * @param share of new traces that are sampled, 0 to 1. @param random in [0, 1).
+ */
+export function continueTrace(headers: HeaderList, share: number, random: number): Trace {
+  const sent = headerValue(headers, 'traceparent');
+  const parent = sent === undefined ? null : TRACEPARENT.exec(sent);
+  const spanId = randomHex(8);
+  if (parent === null) {
+    const traceId = randomHex(16);
+    const sampled = random < share;
+    // A state without a valid parent belongs to nothing (§3.3).
+    if (sent !== undefined) removeHeader(headers, 'tracestate');
+    setHeader(headers, 'traceparent', `00-${traceId}-${spanId}-${sampled ? '01' : '00'}`);
+    return { traceId, spanId, parentSpanId: '', sampled };
+  }
+  const traceId = parent[1] as string;
+  const sampled = (Number.parseInt(parent[3] as string, 16) & 1) === 1;
+  setHeader(headers, 'traceparent', `00-${traceId}-${spanId}-${sampled ? '01' : '00'}`);
+  return { traceId, spanId, parentSpanId: parent[2] as string, sampled };
+}

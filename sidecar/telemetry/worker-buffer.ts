@@ -1,0 +1,40 @@
+// Log lines and spans on their way from a worker to main: gathered, sent at most every 10 ms, bounded. What does not
+// fit is dropped and counted, because a slow log must never slow requests.
+
+import type { FromWorker, TelemetryRecord } from '../base/messages.ts';
+import { type TimerWheel, WheelTimer } from '../base/timer-wheel.ts';
+
+/** Between two messages; also what a record may be late. */
+const FLUSH_MS = 10;
+/** Records of one flush: 10 ms at 100,000 requests a second, and about a megabyte. */
+const RECORDS_MAX = 1_000;
+
+export class TelemetryBuffer {
+  private records: TelemetryRecord[] = [];
+  private dropped = 0;
+  private readonly wheel: TimerWheel;
+  private readonly post: (message: FromWorker) => void;
+  private readonly timer: WheelTimer;
+
+  constructor(wheel: TimerWheel, post: (message: FromWorker) => void) {
+    this.wheel = wheel;
+    this.post = post;
+    this.timer = new WheelTimer(() => this.flush());
+  }
+
+  add(record: TelemetryRecord): void {
+    if (this.records.length >= RECORDS_MAX) this.dropped++;
+    else this.records.push(record);
+    if (!this.timer.armed) this.wheel.arm(this.timer, FLUSH_MS);
+  }
+
+  /** Sends what there is; the last call before the worker ends. */
+  flush(): void {
+    this.wheel.cancel(this.timer);
+    if (this.records.length === 0 && this.dropped === 0) return;
+    const { records, dropped } = this;
+    this.records = [];
+    this.dropped = 0;
+    this.post({ type: 'telemetry', records, dropped });
+  }
+}

@@ -1,0 +1,213 @@
+// One port of a Service on the calling side: its cluster, and how each endpoint is dialled. Lives as long as the port
+// exists; a change of policy reaches the cluster, the pools and the next dial without losing a connection.
+
+import type { SecureContext } from 'node:tls';
+import { createSecureContext } from 'node:tls';
+import { verifySpiffe } from '../../proto/kit/san.ts';
+import type { Random } from '../base/random.ts';
+import { ProxyError } from '../wire/error.ts';
+import { type Balancer, leastRequest, roundRobin } from './balancer.ts';
+import { Cluster } from './cluster.ts';
+import { connectorTo, type EndpointTls } from './connect.ts';
+import type { OutlierPolicy } from './outlier.ts';
+import { type Connect, Pool, type PoolLimits, type PoolTime } from './pool.ts';
+
+/** What every upstream of a worker shares. */
+export interface UpstreamContext extends PoolTime {
+  readonly random: Random;
+  /** Key, chain and roots of this workload; null before its first identity. Asked at each dial. */
+  secureContext(): SecureContext | null;
+}
+
+/** How endpoints without a sidecar are reached; those with one always over mutual TLS. */
+export interface UpstreamSettings {
+  readonly protocol: 'http1' | 'http2' | 'grpc' | 'tcp';
+  readonly tls: 'mutual' | 'simple' | 'off';
+  /** Between sidecars `port.service.namespace`. */
+  readonly meshName: string;
+  /** SIMPLE: the name in the server's certificate; empty: its address. */
+  readonly serverName: string;
+  /** SIMPLE: PEM roots; empty: the public ones. */
+  readonly rootsPem: string;
+  /** SPIFFE ids that may answer. */
+  readonly identities: ReadonlySet<string>;
+  readonly balancing: 'leastRequest' | 'roundRobin';
+  readonly outlier: OutlierPolicy;
+  readonly requestsMax: number;
+  readonly connectionsMax: number;
+  readonly pendingRequestsMax: number;
+  readonly connectTimeoutMs: number;
+  /** 0: the protocol's default. */
+  readonly idleTimeoutMs: number;
+}
+
+/** One workload. */
+export interface UpstreamEndpoint {
+  /** Resource name. */
+  readonly name: string;
+  readonly host: string;
+  readonly port: number;
+  /** Flat `[label, value, ...]`. */
+  readonly labels: readonly string[];
+  /** Empty: it has no sidecar. */
+  readonly spiffeId: string;
+}
+
+/** HTTP/2 connections to one endpoint: one carries a thousand streams of a mesh peer; four spread the load of its workers (DESIGN). */
+const HTTP2_CONNECTIONS_MAX = 4;
+/** Streams that one new HTTP/2 connection is expected to carry (RFC 9113 §6.5.2 recommends no less). */
+const HTTP2_STREAMS = 100;
+/** Shorter than applications' keep-alive (Node: 5 s), or a request meets a closing connection. */
+const HTTP1_IDLE_MS = 4_000;
+/** As Envoy's; a mesh connection is dear to make and cheap to keep. */
+const HTTP2_IDLE_MS = 3_600_000;
+
+export class Upstream {
+  readonly cluster: Cluster;
+  private readonly context: UpstreamContext;
+  private settings: UpstreamSettings;
+  private readonly endpoints = new Map<string, UpstreamEndpoint>();
+  private simple: { readonly pem: string; readonly context: SecureContext } | null = null;
+
+  constructor(context: UpstreamContext, settings: UpstreamSettings) {
+    this.context = context;
+    this.settings = settings;
+    this.cluster = new Cluster(this.balancer(), context.random, settings.outlier);
+    this.cluster.requestsMax = settings.requestsMax;
+  }
+
+  /** A changed policy. Pools are made anew only when the way of dialling changes. */
+  configure(settings: UpstreamSettings): void {
+    const old = this.settings;
+    this.settings = settings;
+    const balancer = old.balancing === settings.balancing ? null : this.balancer();
+    this.cluster.configure(balancer, settings.outlier, settings.requestsMax);
+    const redial =
+      old.protocol !== settings.protocol ||
+      old.tls !== settings.tls ||
+      old.serverName !== settings.serverName ||
+      old.rootsPem !== settings.rootsPem;
+    if (redial) {
+      for (const endpoint of this.endpoints.values()) this.put(endpoint);
+      return;
+    }
+    for (const { name, pool } of this.cluster.list) {
+      const endpoint = this.endpoints.get(name);
+      if (endpoint !== undefined) pool.limits = this.limitsFor(endpoint);
+    }
+  }
+
+  /** Adds or changes an endpoint; one that says the same keeps its connections and its health. */
+  set(endpoint: UpstreamEndpoint): void {
+    const known = this.endpoints.get(endpoint.name);
+    if (known !== undefined && isSame(known, endpoint)) return;
+    this.endpoints.set(endpoint.name, endpoint);
+    this.put(endpoint);
+  }
+
+  remove(name: string): void {
+    if (this.endpoints.delete(name)) this.cluster.removeEndpoint(name);
+  }
+
+  /** Keeps only these endpoints. */
+  retain(names: ReadonlySet<string>): void {
+    for (const name of [...this.endpoints.keys()]) if (!names.has(name)) this.remove(name);
+  }
+
+  /** Every endpoint goes; what is under way ends by itself. */
+  close(): void {
+    this.retain(new Set());
+  }
+
+  /** Where an endpoint is, for people. */
+  address(name: string): string {
+    const endpoint = this.endpoints.get(name);
+    return endpoint === undefined ? '' : `${endpoint.host}:${endpoint.port}`;
+  }
+
+  private put(endpoint: UpstreamEndpoint): void {
+    const pool = new Pool(this.connector(endpoint), this.limitsFor(endpoint), this.context);
+    this.cluster.setEndpoint(endpoint.name, endpoint.labels, pool);
+  }
+
+  private balancer(): Balancer {
+    const { random } = this.context;
+    return this.settings.balancing === 'roundRobin' ? roundRobin(random) : leastRequest(random);
+  }
+
+  private tlsOf(endpoint: UpstreamEndpoint): UpstreamSettings['tls'] {
+    return endpoint.spiffeId === '' ? this.settings.tls : 'mutual';
+  }
+
+  private isHttp2(endpoint: UpstreamEndpoint): boolean {
+    return this.tlsOf(endpoint) === 'mutual' || this.settings.protocol === 'http2' || this.settings.protocol === 'grpc';
+  }
+
+  private limitsFor(endpoint: UpstreamEndpoint): PoolLimits {
+    const { connectionsMax, pendingRequestsMax, idleTimeoutMs } = this.settings;
+    if (!this.isHttp2(endpoint)) {
+      const idle = idleTimeoutMs || HTTP1_IDLE_MS;
+      return { connectionsMax, pendingRequestsMax, requestsPerConnection: 1, idleTimeoutMs: idle };
+    }
+    return {
+      connectionsMax: Math.min(connectionsMax, HTTP2_CONNECTIONS_MAX),
+      pendingRequestsMax,
+      requestsPerConnection: HTTP2_STREAMS,
+      idleTimeoutMs: idleTimeoutMs || HTTP2_IDLE_MS,
+    };
+  }
+
+  /** Each dial reads the settings and the identity of its moment. */
+  private connector(endpoint: UpstreamEndpoint): Connect {
+    return (observer) => {
+      const tls = this.tlsFor(endpoint);
+      if (tls instanceof ProxyError) {
+        queueMicrotask(() => observer.onGone(tls));
+        return () => {};
+      }
+      const { connectTimeoutMs } = this.settings;
+      const { host, port } = endpoint;
+      const protocol = this.isHttp2(endpoint) ? 'http2' : this.settings.protocol === 'tcp' ? 'tcp' : 'http1';
+      return connectorTo({ host, port, protocol, tls, connectTimeoutMs })(observer);
+    };
+  }
+
+  private tlsFor(endpoint: UpstreamEndpoint): EndpointTls | null | ProxyError {
+    const mode = this.tlsOf(endpoint);
+    if (mode === 'off') return null;
+    if (mode === 'simple') {
+      const alpn = this.isHttp2(endpoint) ? 'h2' : 'http/1.1';
+      return { context: this.simpleContext(), serverName: this.settings.serverName, alpn, verify: null };
+    }
+    const context = this.context.secureContext();
+    if (context === null) {
+      const detail = `${endpoint.name} wants mutual TLS and this sidecar has no identity yet: see /certificates of its admin`;
+      return new ProxyError('tlsFailed', 'local', detail, 'yes');
+    }
+    const { identities, meshName } = this.settings;
+    return {
+      context,
+      serverName: meshName,
+      alpn: 'h2',
+      verify: (certificate) => verifySpiffe(certificate, identities),
+    };
+  }
+
+  private simpleContext(): SecureContext {
+    const pem = this.settings.rootsPem;
+    if (this.simple?.pem !== pem) {
+      const options = pem === '' ? { minVersion: 'TLSv1.2' as const } : { ca: pem, minVersion: 'TLSv1.2' as const };
+      this.simple = { pem, context: createSecureContext(options) };
+    }
+    return (this.simple as { readonly context: SecureContext }).context;
+  }
+}
+
+function isSame(one: UpstreamEndpoint, other: UpstreamEndpoint): boolean {
+  return (
+    one.host === other.host &&
+    one.port === other.port &&
+    one.spiffeId === other.spiffeId &&
+    one.labels.join('\0') === other.labels.join('\0')
+  );
+}

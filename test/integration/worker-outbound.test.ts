@@ -1,0 +1,257 @@
+// The outbound side of a real worker thread, called by Node's own clients.
+import { once } from 'node:events';
+import http from 'node:http';
+import http2 from 'node:http2';
+import { type AddressInfo, connect } from 'node:net';
+import { buffer, text } from 'node:stream/consumers';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { endpoint, logged, route, service, until, type WorkerRig, workerRig } from '../support/worker-rig.ts';
+
+const cleanups: (() => unknown)[] = [];
+let rig: WorkerRig;
+
+beforeEach(async () => {
+  rig = await workerRig();
+  cleanups.push(() => rig.close());
+});
+afterEach(async () => {
+  expect(rig.contained).toEqual([]);
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+/** An application that answers with its name, the path, and what it was told. */
+async function app(name: string, handle?: http.RequestListener): Promise<number> {
+  const server = http.createServer((request, response) => {
+    if (handle !== undefined) return handle(request, response);
+    response.setHeader('x-traceparent', request.headers['traceparent'] ?? '');
+    request.resume().on('end', () => response.end(`${name} ${request.url} ${request.headers.host}`));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  cleanups.push(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return (server.address() as AddressInfo).port;
+}
+
+async function get(host: string, path = '/', more: http.RequestOptions = {}) {
+  const request = http.get({
+    host: '127.0.0.1',
+    port: rig.port,
+    path,
+    agent: false,
+    ...more,
+    headers: { host, ...more.headers },
+  });
+  const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+  return { status: response.statusCode, headers: response.headers, body: await text(response) };
+}
+
+test.each(['orders', 'orders.shop', 'orders.shop.mesh', 'orders:80', 'orders.localhost:15001', 'ORDERS'])(
+  'a call to %s reaches the Service',
+  async (host) => {
+    await rig.apply(service('shop/orders'), endpoint('shop/orders', await app('v1')));
+    const answer = await get(host, '/a?b=c');
+    expect([answer.status, answer.body.split(' ').slice(0, 2)]).toEqual([200, ['v1', '/a?b=c']]);
+  },
+);
+
+test('an unknown host is answered 404 in words that help, and counted', async () => {
+  const answer = await get('stock');
+  expect([answer.status, answer.headers['x-weft-error']]).toEqual([404, 'NR']);
+  expect(answer.body).toContain('no Service of this mesh is called stock');
+  await until('counted', () => rig.count('requests', 'outbound', '', '', '404', '', 'NR') === 1);
+});
+
+test('the absolute form of an HTTP proxy is the same call', async () => {
+  await rig.apply(service('shop/orders'), endpoint('shop/orders', await app('v1')));
+  expect((await get('orders', 'http://orders/x')).body).toBe('v1 /x orders');
+});
+
+test('a local port is one Service whatever Host says', async () => {
+  await rig.apply(
+    service('shop/orders'),
+    service('shop/stock'),
+    endpoint('shop/orders', await app('orders')),
+    endpoint('shop/stock', await app('stock')),
+  );
+  expect((await get('stock', '/', { port: rig.localPort })).body).toBe('orders / orders.shop');
+});
+
+test('HTTP/2 with prior knowledge is served on the same port', async () => {
+  await rig.apply(service('shop/orders'), endpoint('shop/orders', await app('v1')));
+  const session = http2.connect(`http://127.0.0.1:${rig.port}`);
+  const stream = session.request({ ':path': '/h2', ':authority': 'orders' });
+  expect((await buffer(stream)).toString()).toBe('v1 /h2 orders');
+  session.close();
+});
+
+test('CONNECT to a Service is a redirected connection, and to anything else refused', async () => {
+  await rig.apply(service('shop/orders'), endpoint('shop/orders', await app('v1')));
+  const tunnel = async (target: string) => {
+    const request = http.request({ host: '127.0.0.1', port: rig.port, method: 'CONNECT', path: target, agent: false });
+    request.end();
+    return Promise.race([
+      once(request, 'connect').then(([response, socket]) => ({ response, socket })),
+      once(request, 'response').then(([response]) => ({ response, socket: null })),
+    ]);
+  };
+  const { socket } = await tunnel('orders:80');
+  socket.write('GET /t HTTP/1.1\r\nhost: orders\r\nconnection: close\r\n\r\n');
+  expect(await text(socket)).toContain('v1 /t orders');
+  const refused = await tunnel('example.com:443');
+  expect(refused.response.statusCode).toBe(404);
+});
+
+test('weights hold, and a route changes while requests flow without one that fails', async () => {
+  const [one, two] = [await app('v1'), await app('v2')];
+  const split = (weight: number) =>
+    route('shop/split', {
+      services: ['shop/orders'],
+      rules: [
+        {
+          backends: [
+            { service: 'shop/orders', weight: 100 - weight, labels: { version: 'v1' } },
+            { service: 'shop/orders', weight, labels: { version: 'v2' } },
+          ],
+        },
+      ],
+    });
+  await rig.apply(
+    service('shop/orders'),
+    endpoint('shop/orders', one, { version: 'v1' }),
+    endpoint('shop/orders', two, { version: 'v2' }),
+    split(0),
+  );
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 8 });
+  cleanups.push(() => agent.destroy());
+  const round = async (count: number) =>
+    Promise.all(Array.from({ length: count }, async () => (await get('orders', '/', { agent })).body.slice(0, 2)));
+  expect(new Set(await round(50))).toEqual(new Set(['v1']));
+  const flowing = round(300);
+  await rig.apply(split(100));
+  expect((await flowing).every((name) => name === 'v1' || name === 'v2')).toBe(true);
+  expect(new Set(await round(50))).toEqual(new Set(['v2']));
+});
+
+test('a dead endpoint beside a live one costs no request', async () => {
+  await rig.apply(service('shop/orders'), endpoint('shop/orders', 1), endpoint('shop/orders', await app('live')));
+  for (let i = 0; i < 30; i++) expect((await get('orders')).status).toBe(200);
+  await until('counted', () => rig.count('retries', 'shop/orders') > 0);
+  expect(rig.count('connectFailures', 'shop/orders')).toBeGreaterThan(0);
+});
+
+test('an endpoint that fails in a row is ejected, and the dump says so', async () => {
+  const bad = await app('bad', (_request, response) => void response.writeHead(500).end());
+  await rig.apply(
+    service('shop/orders', { outlierDetection: { consecutiveFailures: 2, ejectionBase: { seconds: 60n } } }),
+    endpoint('shop/orders', bad),
+    endpoint('shop/orders', await app('good')),
+  );
+  const statuses: (number | undefined)[] = [];
+  for (let i = 0; i < 40; i++) statuses.push((await get('orders')).status);
+  expect(statuses.filter((status) => status === 500).length).toBe(2);
+  const { endpoints } = await rig.dump();
+  expect(endpoints.find((one) => one['name'] === `shop/orders/${bad}`)?.['health']).toMatch(/^ejected for/);
+  await until('counted', () => rig.count('ejections', 'shop/orders') === 1);
+});
+
+test('a rejected resource is named and its last good stays; the others are taken', async () => {
+  const good = route('shop/r', { services: ['shop/orders'], rules: [{ name: 'first' }] });
+  await rig.apply(service('shop/orders'), endpoint('shop/orders', await app('v1')), good);
+  const bad = route('shop/r', {
+    services: ['shop/orders'],
+    rules: [{ name: 'second', backends: [{ service: 'shop/orders', weight: 0 }] }],
+  });
+  const errors = await rig.apply(bad, service('shop/stock'), {
+    ...good,
+    name: 'shop/x',
+    bytes: Buffer.from('nonsense'),
+  });
+  expect(errors.map((error) => error.name)).toEqual(['shop/r', 'shop/x']);
+  expect(errors[0]?.error).toContain('all weights are 0');
+  expect(await rig.explain({ authority: 'orders' })).toMatchObject({ rule: 'shop/r#first' });
+  expect((await get('stock')).status).toBe(503);
+});
+
+test('10,000 routes are taken in slices, and requests are served meanwhile', async () => {
+  await rig.apply(service('shop/orders'), endpoint('shop/orders', await app('v1')));
+  const before = (await rig.dump()).slices;
+  const routes = Array.from({ length: 10_000 }, (_, i) =>
+    route(`shop/r${i}`, {
+      services: ['shop/orders'],
+      rules: [{ matches: [{ path: { match: { case: 'exact', value: `/r/${i}` } } }] }],
+    }),
+  );
+  let applied = false;
+  const done = rig.apply(...routes).then((errors) => {
+    applied = true;
+    return errors;
+  });
+  let during = 0;
+  while (!applied) {
+    expect((await get('orders')).status).toBe(200);
+    if (!applied) during++;
+  }
+  expect(await done).toEqual([]);
+  expect(during).toBeGreaterThan(0);
+  expect((await rig.dump()).slices - before).toBeGreaterThan(10);
+  expect(await rig.explain({ authority: 'orders', path: '/r/9999' })).toMatchObject({ rule: 'shop/r9999#rule-0' });
+});
+
+test('trace context goes on: the trace stays, the span is new, the log line has both', async () => {
+  await rig.apply(service('shop/orders'), endpoint('shop/orders', await app('v1')), logged('shop/orders'));
+  const traceId = '0af7651916cd43dd8448eb211c80319c';
+  const sent = `00-${traceId}-b7ad6b7169203331-01`;
+  const { headers } = await get('orders', '/p?q=1', { headers: { traceparent: sent } });
+  await until('logged', () => rig.records.length === 1);
+  const record = rig.records[0];
+  expect(headers['x-traceparent']).toBe(`00-${traceId}-${record?.spanId}-01`);
+  expect(record).toMatchObject({
+    log: true,
+    span: true,
+    traceId,
+    parentSpanId: 'b7ad6b7169203331',
+    path: '/p',
+    status: 200,
+    service: 'shop/orders',
+    flag: '-',
+  });
+  expect((await get('orders')).headers['x-traceparent']).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
+});
+
+test('a path that escapes its prefix is refused, one that can be normalized is sent as it was judged', async () => {
+  await rig.apply(service('shop/orders'), endpoint('shop/orders', await app('v1')));
+  expect((await get('orders', '/a/../%2e%2e/b')).status).toBe(400);
+  expect((await get('orders', '/a/./b')).body).toContain('v1 /a/b ');
+});
+
+test('a drain lets the request under way finish, accepts nothing new, and says when it is over', async () => {
+  let answer: (() => void) | null = null;
+  const slow = await app('slow', (_request, response) => {
+    answer = () => void response.end('late');
+  });
+  await rig.apply(service('shop/orders'), endpoint('shop/orders', slow));
+  const agent = new http.Agent({ keepAlive: true });
+  cleanups.push(() => agent.destroy());
+  const pending = get('orders', '/', { agent });
+  await until('the request is there', () => answer !== null);
+  const drained = rig.drain(10_000);
+  await until('nothing is accepted', async () => {
+    const socket = connect(rig.port, '127.0.0.1');
+    const outcome = await Promise.race([
+      once(socket, 'connect').then(() => 'open'),
+      once(socket, 'error').then(
+        () => 'refused',
+        () => 'refused',
+      ),
+    ]).catch(() => 'refused');
+    socket.destroy();
+    return outcome === 'refused';
+  });
+  (answer as (() => void) | null)?.();
+  const last = await pending;
+  expect([last.body, last.headers.connection]).toEqual(['late', 'close']);
+  await drained;
+});
