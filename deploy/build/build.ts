@@ -1,4 +1,4 @@
-// `npm run build`: bundles the programs into dist/, which is what users run and benches measure. Code that several
+// `npm run build [--quiet]`: bundles the programs into dist/, which is what users run and benches measure. Code that several
 // entries share is split out, so that a worker's chunk never carries what only the main thread needs.
 import { existsSync, rmSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -48,6 +48,8 @@ const result = await build({
   },
   logLevel: 'warning',
 });
+const quiet = process.argv.includes('--quiet');
 for (const [path, output] of Object.entries(result.metafile.outputs)) {
+  if (quiet) break;
   if (output.entryPoint !== undefined) console.log(`${path} ${Math.ceil(statSync(`${root}${path}`).size / 1024)} KiB`);
 }

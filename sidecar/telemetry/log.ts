@@ -26,7 +26,7 @@ export interface AccessLog {
 /** To stdout, gathered into few writes; lines that the reader does not take in time never delay a request. */
 export function createAccessLog(): AccessLog {
   const destination = pino.destination({ dest: 1, sync: false, minLength: 4_096, maxLength: 16 * 1_024 * 1_024 });
-  const log = pino({ base: null, timestamp: false, formatters: { level: () => ({}) } }, destination);
+  const log = pino({ base: null, timestamp: false, formatters: { level: () => ({ kind: 'access' }) } }, destination);
   const timer = setInterval(() => destination.flush(), 200);
   timer.unref();
   return {

@@ -1,0 +1,145 @@
+// The control plane's other promises on its ports: plaintext gives nothing that needs an identity, its own certificate
+// changes under open streams, a sidecar that never answers is cut off, and a clean end is clean.
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect } from 'node:tls';
+import { create } from '@bufbuild/protobuf';
+import { credentials, makeGenericClientConstructor, Server, type ServiceError } from '@grpc/grpc-js';
+import { afterEach, expect, test } from 'vitest';
+import { ACK_TIMEOUT_MS, Sessions } from '../../control-plane/discovery/sessions.ts';
+import { DiscoveryStream } from '../../control-plane/discovery/stream.ts';
+import { openAuthority } from '../../control-plane/identity/authority.ts';
+import { serverCredentials } from '../../control-plane/identity/server-credentials.ts';
+import { Index } from '../../control-plane/index/index.ts';
+import { WORKLOAD_DEFINITION } from '../../control-plane/workloads/service.ts';
+import { DeltaDiscoveryRequestSchema } from '../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
+import { createWorkloadKey } from '../../sidecar/identity/key.ts';
+import { ControlPlaneProcess, eventually, sign } from '../support/control-plane.ts';
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+test('in plaintext, on loopback, a token is signed for and nothing else is offered', async () => {
+  const plane = new ControlPlaneProcess({}, ['--plaintext-port', '0']);
+  cleanups.push(() => plane.remove());
+  await plane.start();
+  const { token } = await plane.api().createJoinToken({ serviceAccount: 'a' });
+  const { csr } = await createWorkloadKey();
+  const insecure = credentials.createInsecure();
+  const signed = await sign(plane.port('plaintext'), insecure, csr, token);
+  expect(signed.spiffeId).toBe('spiffe://mesh.local/ns/default/sa/a');
+  await expect(sign(plane.port('plaintext'), insecure, csr, '')).rejects.toMatchObject({ code: 16 });
+  const Client = makeGenericClientConstructor(WORKLOAD_DEFINITION, 'workload');
+  const client = new Client(`127.0.0.1:${plane.port('plaintext')}`, insecure);
+  cleanups.push(() => client.close());
+  const call = (client as unknown as { register(): NodeJS.EventEmitter }).register();
+  const [error] = (await once(call, 'error')) as [ServiceError];
+  expect(error.code).toBe(12);
+});
+
+test('at its end streams are told to connect again, and the exit code is 0', async () => {
+  const plane = new ControlPlaneProcess({});
+  cleanups.push(() => plane.remove());
+  await plane.start();
+  const workload = await plane.join('a');
+  cleanups.push(() => workload.close());
+  const discovery = workload.discover(['type.googleapis.com/weft.mesh.v1.Service']);
+  await eventually('it is answered', () => discovery.messages.length === 1);
+  expect(await plane.end()).toBe(0);
+  expect(discovery.error).toMatchObject({ code: 14, details: expect.stringContaining('connect again') });
+});
+
+test('the own certificate is renewed for new connections while open streams go on', async () => {
+  const dataDir = mkdtempSync(join(tmpdir(), 'weft-renew-'));
+  cleanups.push(() => rmSync(dataDir, { recursive: true, force: true }));
+  const now = () => Date.now();
+  // Renewed at half of it.
+  const authority = await openAuthority({ dataDir, trustDomain: 'mesh.test', now, certificateTtlMs: 2000 });
+  let renewals = 0;
+  const own = await serverCredentials(authority, { dns: ['localhost'], addresses: ['127.0.0.1'] }, now, () => {
+    renewals++;
+  });
+  cleanups.push(() => own.close());
+  const server = new Server();
+  cleanups.push(() => server.forceShutdown());
+  server.addService(WORKLOAD_DEFINITION, {
+    register: (call: { on(event: 'data', take: (m: unknown) => void): void; write(m: unknown): void }) =>
+      call.on('data', () => call.write({ $typeName: 'weft.mesh.v1.RegisterResponse', endpoints: ['x'] })),
+  });
+  const port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync('127.0.0.1:0', own.credentials, (error, bound) => (error ? reject(error) : resolve(bound))),
+  );
+  const serial = async (): Promise<string> => {
+    const socket = connect({ port, host: '127.0.0.1', rejectUnauthorized: false, ALPNProtocols: ['h2'] });
+    await once(socket, 'secureConnect');
+    const { serialNumber } = socket.getPeerX509Certificate() ?? { serialNumber: '' };
+    socket.destroy();
+    return serialNumber;
+  };
+  const Client = makeGenericClientConstructor(WORKLOAD_DEFINITION, 'workload');
+  const channel = credentials.createSsl(null, null, null, { rejectUnauthorized: false });
+  const client = new Client(`localhost:${port}`, channel, { 'grpc.enable_http_proxy': 0 });
+  cleanups.push(() => client.close());
+  const call = (
+    client as unknown as { register(): NodeJS.EventEmitter & { write(m: unknown): void; end(): void } }
+  ).register();
+  // Cut when the server goes, after the test.
+  call.on('error', () => {});
+  let answers = 0;
+  call.on('data', () => answers++);
+  const ask = async (): Promise<void> => {
+    const before = answers;
+    call.write({
+      $typeName: 'weft.mesh.v1.RegisterRequest',
+      workloadId: 'a',
+      address: '',
+      inboundPort: 0,
+      apps: [],
+      labels: {},
+      draining: false,
+    });
+    await eventually('the stream answers', () => answers > before);
+  };
+  await ask();
+  const first = await serial();
+  await eventually('the certificate is renewed', () => renewals > 0);
+  expect(await serial()).not.toBe(first);
+  await ask();
+  call.end();
+});
+
+test('a sidecar that leaves a response unanswered is ended after 30 s, and one that answers is not', () => {
+  let nowMs = 0;
+  const index = new Index(() => ({ resources: [], services: new Set() }));
+  const quiet = { onAck() {}, onReject() {} };
+  const open = () =>
+    new DiscoveryStream(
+      index,
+      'id',
+      (response) => nonces.push(response.nonce),
+      quiet,
+      () => nowMs,
+    );
+  const nonces: string[] = [];
+  const events = { onOpen() {}, onSend() {}, onAck() {}, onReject() {}, onClose() {} };
+  const sessions = new Sessions(events, () => nowMs);
+  cleanups.push(() => sessions.endAll(''));
+  const ended: string[] = [];
+  const [silent, prompt] = [open(), open()];
+  sessions.onOpen(silent, 'a', () => ended.push('silent'));
+  sessions.onOpen(prompt, 'b', () => ended.push('prompt'));
+  const typeUrl = 'type.googleapis.com/weft.mesh.v1.Service';
+  for (const stream of [silent, prompt]) stream.request(create(DeltaDiscoveryRequestSchema, { typeUrl }));
+  expect(nonces).toEqual(['1', '1']);
+  prompt.request(create(DeltaDiscoveryRequestSchema, { typeUrl, responseNonce: '1' }));
+  nowMs = ACK_TIMEOUT_MS;
+  sessions.sweep();
+  expect(ended).toEqual([]);
+  nowMs += 1;
+  sessions.sweep();
+  expect(ended).toEqual(['silent']);
+});
