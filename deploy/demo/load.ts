@@ -106,7 +106,11 @@ function send(options: LoadOptions, agent: Agent, full: boolean, done: (sample: 
       response.on('end', () => {
         const status = response.statusCode ?? 0;
         const good = status >= 200 && status < 300;
-        end(status, Buffer.concat(chunks).toString(), good ? '' : `status ${status}`);
+        end(
+          status,
+          Buffer.concat(chunks).toString(),
+          good ? '' : `status ${status}: ${Buffer.concat(chunks).toString().slice(0, 200)}`,
+        );
       });
     },
   );

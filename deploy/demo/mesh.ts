@@ -159,7 +159,7 @@ export class Mesh {
     const bad: string[] = [];
     const endOne = async (part: Part) => {
       const how = await part.end();
-      if (how !== 'exit code 0') bad.push(`${part.name}: ${how}`);
+      if (how !== null) bad.push(`${part.name}: ${how}`);
     };
     for (const { name } of INSTANCES) {
       const instance = this.instances.get(name);

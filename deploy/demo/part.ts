@@ -38,6 +38,8 @@ export class Part {
   private readonly logStart: number;
   private ended: string | null = null;
   private expected = false;
+  /** By us, on purpose: an end that needs no report. */
+  private killed = false;
 
   constructor(options: PartOptions) {
     this.name = options.name;
@@ -91,21 +93,23 @@ export class Part {
     return this.log().trimEnd().split('\n').slice(-LAST_LINES).join('\n');
   }
 
-  /** Asks it to end and waits; after 8 s it is killed. Says how it ended. */
-  async end(): Promise<string> {
+  /** Asks it to end and waits; after 8 s it is killed. Says how it ended when that was not as asked, else null. */
+  async end(): Promise<string | null> {
     this.expected = true;
-    if (this.ended !== null) return this.ended;
-    const exited = once(this.child, 'exit');
-    this.child.kill('SIGTERM');
-    const timer = setTimeout(() => this.child.kill('SIGKILL'), END_MS_MAX);
-    await exited;
-    clearTimeout(timer);
-    return this.ended ?? '';
+    if (this.ended === null) {
+      const exited = once(this.child, 'exit');
+      this.child.kill('SIGTERM');
+      const timer = setTimeout(() => this.child.kill('SIGKILL'), END_MS_MAX);
+      await exited;
+      clearTimeout(timer);
+    }
+    return this.killed || this.ended === 'exit code 0' ? null : this.ended;
   }
 
   /** SIGKILL: no goodbye of any kind. */
   async kill(): Promise<void> {
     this.expected = true;
+    this.killed = true;
     if (this.ended !== null) return;
     const exited = once(this.child, 'exit');
     this.child.kill('SIGKILL');
