@@ -128,8 +128,12 @@ export class RequestPlan implements AttemptPolicy {
     const { retry } = this.rule;
     if (number >= retry.attempts || !this.isRetryable(error)) return this.giveUp();
     this.retryGuard?.release();
-    this.retryGuard = this.cluster.budget.tryAcquireRetry();
-    if (this.retryGuard === null) return this.giveUp();
+    this.retryGuard = null;
+    // What no upstream has processed adds no work by being sent again: it needs no budget (gRPC's transparent retry, gRFC A6).
+    if (error.retry !== 'yes') {
+      this.retryGuard = this.cluster.budget.tryAcquireRetry();
+      if (this.retryGuard === null) return this.giveUp();
+    }
     this.judged = false;
     return backoffMs(number, this.context.random, retry.backoffBaseMs, retry.backoffMaxMs);
   }

@@ -51,8 +51,12 @@ function dial(address: EndpointAddress, observer: ConnectionObserver): () => voi
     const detail = `connection to ${address.host}:${address.port} timed out after ${address.connectTimeoutMs} ms; is a network policy blocking the port?`;
     fail(new ProxyError('connectTimeout', 'upstream', detail, 'yes'));
   }, address.connectTimeoutMs);
+  let isConnected = false;
+  socket.once('connect', () => {
+    isConnected = true;
+  });
   const onError = (error: Error): void => {
-    const kind = address.tls === null ? 'connectFailed' : 'tlsFailed';
+    const kind = isConnected ? 'tlsFailed' : 'connectFailed';
     fail(
       new ProxyError(
         kind,

@@ -142,6 +142,12 @@ test('a dead endpoint beside a live one costs no request', async () => {
   expect(rig.count('connectFailures', 'shop/orders')).toBeGreaterThan(0);
 });
 
+test('a burst that meets a dead endpoint costs no request: what was never sent needs no retry budget', async () => {
+  await rig.apply(service('shop/orders'), endpoint('shop/orders', 1), endpoint('shop/orders', await app('live')));
+  const answers = await Promise.all(Array.from({ length: 60 }, () => get('orders')));
+  expect(answers.map(({ status }) => status)).toEqual(Array(60).fill(200));
+});
+
 test('an endpoint that fails in a row is ejected, and the dump says so', async () => {
   const bad = await app('bad', (_request, response) => void response.writeHead(500).end());
   await rig.apply(

@@ -31,13 +31,13 @@ export const outageSteps: readonly Step<TourContext>[] = [
       const killedMs = performance.now();
       await Promise.all([orders2.sidecar.kill(), orders2.app.kill()]);
       const result = await load.done;
+      await mesh.restartInstance(orders2);
       must(result.failed === 0, describeLoad(result));
       const later = result.samples.filter((sample) => sample.sentMs > killedMs);
       must(
         later.length > 200 && later.every(({ body }) => instanceOf(body) === 'orders-1'),
         'the killed instance answered',
       );
-      await mesh.restartInstance(orders2);
       await until('the instance takes traffic again', 15_000, async () => {
         const { body } = await call(mesh.instance('web').appPort, 'GET', '/orders/7');
         return instanceOf(body) === 'orders-2';
