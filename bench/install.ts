@@ -20,14 +20,16 @@ const DEBIAN = {
   nghttpd: 'nghttp2-server',
 } as const;
 
-/** Installs what is missing and says what could not be had; what fails leaves only its own rows out. */
+/** Installs what is missing. Throws with the names of what could not be had, after everything was tried. */
 export async function installPeers({ print }: SuiteContext): Promise<Row[]> {
   const packages = Object.entries(DEBIAN)
     .filter(([program]) => findProgram(program) === null)
     .map(([, name]) => name);
   if (packages.length > 0) {
-    const apt = ['apt-get', 'install', '--yes', '--no-install-recommends', ...packages];
-    attempt(print, process.getuid?.() === 0 ? apt : ['sudo', ...apt], packages.join(' '));
+    const sudo = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
+    attempt(print, [...sudo, 'apt-get', 'update', '--quiet=2'], "Debian's package lists");
+    const apt = ['apt-get', 'install', '--yes', '--quiet=2', '--no-install-recommends', ...packages];
+    attempt(print, [...sudo, ...apt], packages.join(' '));
   }
   if (findProgram('envoy') === null) {
     const target = join(CACHE, 'envoy');
@@ -36,9 +38,13 @@ export async function installPeers({ print }: SuiteContext): Promise<Row[]> {
     if (binary !== null) chmodSync(binary, 0o755);
   }
   if (findProgram('ghz') === null) attempt(print, ['go', 'install', GHZ], 'ghz', { GOBIN: join(CACHE, 'go-bin') });
+  const missing: string[] = [];
   for (const program of [...Object.keys(DEBIAN), 'envoy', 'ghz']) {
-    print(`${program}: ${findProgram(program) === null ? 'not installed' : 'here'}`);
+    const isHere = findProgram(program) !== null;
+    print(`${program}: ${isHere ? 'here' : 'not installed'}`);
+    if (!isHere) missing.push(program);
   }
+  if (missing.length > 0) throw new Error(`${missing.join(', ')} could not be installed; their rows will be absent`);
   return [];
 }
 
@@ -47,5 +53,5 @@ function attempt(print: (text: string) => void, command: readonly string[], what
   const [program = '', ...args] = command;
   const options = { env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', ...env }, stdio: 'inherit' } as const;
   const result = spawnSync(program, args, options);
-  if (result.status !== 0) print(`${what}: ${program} failed; its rows will be absent`);
+  if (result.status !== 0) print(`${what}: ${program} failed`);
 }
