@@ -115,6 +115,7 @@ export async function startSidecar(
       apps: apps(options.app, namespace),
       listeners: listeners(options, held.ports, namespace),
       counters: memory,
+      spans: telemetry.exportsSpans,
     },
     workers: options.workers,
     entry: worker,

@@ -56,8 +56,8 @@ export interface WorkerStart {
   readonly listeners: readonly ListenerConfig[];
   /** The shared counter memory (base/counters.ts); the worker adds to column `workerIndex + 1`. */
   readonly counters: CounterMemory;
-  /** Whether spans are exported; without it none are recorded, and trace context is still passed on. Default true. */
-  readonly spans?: boolean;
+  /** Whether spans are exported; if not, none are recorded, and trace context is still passed on. */
+  readonly spans: boolean;
 }
 
 export type ToWorker =

@@ -32,7 +32,7 @@ export class LiveContext implements WorkerContext {
   constructor(start: WorkerStart, post: (message: FromWorker) => void) {
     this.start = start;
     this.post = post;
-    this.spans = start.spans ?? true;
+    this.spans = start.spans;
     // Column 0 is main's.
     this.series = new WorkerSeries(start.counters, start.workerIndex + 1, post);
     this.telemetry = new TelemetryBuffer(this.wheel, (message) => {

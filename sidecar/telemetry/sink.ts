@@ -15,7 +15,8 @@ const CLOSE_TIMEOUT_MS = 3_000;
 export class TelemetrySink {
   readonly #access: AccessLog;
   readonly #serviceName: string;
-  readonly #enabled = spansEnabled(process.env);
+  /** Workers record no spans that nobody exports. */
+  readonly exportsSpans = spansEnabled(process.env);
   readonly #onError: (error: Error) => void;
   #spans: SpanSink | null = null;
   #loading: Promise<void> | null = null;
@@ -30,7 +31,7 @@ export class TelemetrySink {
   take(records: readonly TelemetryRecord[]): void {
     for (const record of records) {
       if (record.log) this.#access.write(record);
-      if (!record.span || !this.#enabled) continue;
+      if (!record.span || !this.exportsSpans) continue;
       if (this.#spans !== null) this.#spans.add(record);
       else if (this.#waiting.length < WAITING_SPANS_MAX) {
         this.#waiting.push(record);

@@ -102,7 +102,15 @@ export async function listenerRig(open: OpenListener, kind: ListenerConfig['kind
     snapshot: EMPTY_SNAPSHOT as Snapshot,
     spans: false,
     unknownStats: (direction) => new RequestStats(series, direction, ''),
-    start: { workerIndex: 0, trustDomain: 'mesh.local', namespace: 'shop', apps: [], listeners: [config], counters },
+    start: {
+      workerIndex: 0,
+      trustDomain: 'mesh.local',
+      namespace: 'shop',
+      apps: [],
+      listeners: [config],
+      counters,
+      spans: false,
+    },
     identity: null,
     draining: false,
     track(_listener, connection) {

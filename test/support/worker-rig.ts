@@ -82,7 +82,15 @@ export async function workerRig(apps: readonly LocalApp[] = []): Promise<WorkerR
     { kind: 'local', port: localPort, service: 'shop/orders', ...common },
   ];
   const worker = new Worker(new URL('../../sidecar/worker.ts', import.meta.url), {
-    workerData: { workerIndex: 0, trustDomain: 'mesh.local', namespace: 'shop', apps, listeners, counters },
+    workerData: {
+      workerIndex: 0,
+      trustDomain: 'mesh.local',
+      namespace: 'shop',
+      apps,
+      listeners,
+      counters,
+      spans: true,
+    },
   });
   const records: TelemetryRecord[] = [];
   const contained: string[] = [];
