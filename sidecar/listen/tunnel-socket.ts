@@ -27,6 +27,10 @@ class TunnelSocket implements StreamEvents {
     return this.stream.writeData(typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece, false);
   }
 
+  writeCopy(bytes: Buffer, length: number): boolean {
+    return this.write(Buffer.from(bytes.subarray(0, length)));
+  }
+
   end(): void {
     if (this.closed || this.localEnded) return;
     this.localEnded = true;

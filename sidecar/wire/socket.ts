@@ -23,7 +23,15 @@ export interface SocketEvents {
 export const SOCKET_HIGH_WATER_BYTES = 256 * 1024;
 
 /** Pieces up to this size are copied into one buffer; larger ones are written by reference, since copying costs more than a vector entry. */
-const COPY_BYTES_MAX = 16 * 1024;
+const COPY_BYTES_MAX = 4 * 1024;
+
+/** Where the small pieces of a turn are gathered: sixty small HTTP/2 messages. A socket holds one only while it is dirty. */
+const GATHER_BYTES = 16 * 1024;
+/** Idle gather buffers kept by the thread: 1 MiB, and more than the sockets of most turns. */
+const GATHERS_MAX = 64;
+const gathers: Buffer[] = [];
+/** Copies up to this size go byte by byte. */
+const LOOP_BYTES_MAX = 64;
 
 const SILENT: SocketEvents = { onBytes() {}, onDrain() {}, onEnd() {}, onClose() {} };
 
@@ -42,7 +50,11 @@ export class WireSocket {
   events: SocketEvents = SILENT;
   /** The socket underneath: for addresses and TLS facts, never for reading or writing. */
   readonly socket: Socket;
-  private pieces: (string | Uint8Array)[] = [];
+  /** What is queued, in this order: whole pieces, then a text (latin1) or what was gathered, never both. */
+  private pieces: Uint8Array[] = [];
+  private text = '';
+  private gather: Buffer | null = null;
+  private gathered = 0;
   private queuedBytes = 0;
   private inFlightBytes = 0;
   private isDirty = false;
@@ -54,14 +66,14 @@ export class WireSocket {
   constructor(socket: Socket) {
     this.socket = socket;
     socket.setNoDelay(true);
-    socket.on('data', (chunk: Buffer) => this.guard(() => this.events.onBytes(chunk)));
+    socket.on('data', (chunk: Buffer) => this.onBytes(chunk));
     socket.on('end', () => this.guard(() => this.events.onEnd()));
     socket.on('error', (error: Error) => {
       this.failure = error;
     });
     socket.on('close', () => {
       this.closed = true;
-      this.pieces = [];
+      this.dropQueue();
       this.guard(() => this.events.onClose(this.failure));
     });
   }
@@ -78,12 +90,26 @@ export class WireSocket {
   /** Queues bytes (a string is latin1, as HTTP/1 heads are). The piece is taken either way; false: wait for onDrain. */
   write(piece: string | Uint8Array): boolean {
     if (this.closed || this.ending) return true;
-    this.pieces.push(piece);
-    this.queuedBytes += piece.length;
-    this.markDirty();
-    if (this.queuedBytes + this.inFlightBytes < SOCKET_HIGH_WATER_BYTES) return true;
-    this.saturated = true;
-    return false;
+    if (typeof piece === 'string') this.queueText(piece);
+    else if (piece.length > COPY_BYTES_MAX) {
+      this.seal();
+      this.pieces.push(piece);
+    } else {
+      const at = this.room(piece.length);
+      (this.gather as Buffer).set(piece, at);
+    }
+    return this.queued(piece.length);
+  }
+
+  /** As `write`, of `bytes[0, length)`, at most GATHER_BYTES, which the caller may use again at once. */
+  writeCopy(bytes: Buffer, length: number): boolean {
+    if (this.closed || this.ending) return true;
+    const at = this.room(length);
+    const gather = this.gather as Buffer;
+    // A call into the runtime costs more than a few bytes one by one.
+    if (length > LOOP_BYTES_MAX) bytes.copy(gather, at, 0, length);
+    else for (let i = 0; i < length; i++) gather[at + i] = bytes[i] as number;
+    return this.queued(length);
   }
 
   /** Sends FIN after everything queued. Reading goes on until the peer ends, too. */
@@ -111,54 +137,98 @@ export class WireSocket {
   flush(): void {
     this.isDirty = false;
     if (this.closed) return;
-    if (this.pieces.length > 0) this.writeOut();
+    if (this.queuedBytes > 0) this.writeOut();
     if (this.ending) this.socket.end();
   }
 
   private writeOut(): void {
-    const pieces = this.pieces;
     const bytes = this.queuedBytes;
-    this.pieces = [];
     this.queuedBytes = 0;
     this.inFlightBytes += bytes;
     const done = (): void => this.onWritten(bytes);
-    if (pieces.length === 1) {
-      this.writeOne(pieces[0] as string | Uint8Array, done);
-    } else if (pieces.every((piece) => typeof piece === 'string')) {
-      this.socket.write(pieces.join(''), 'latin1', done);
-    } else {
-      this.writeMixed(pieces, bytes, done);
-    }
-  }
-
-  private writeOne(piece: string | Uint8Array, done: () => void): void {
-    if (typeof piece === 'string') this.socket.write(piece, 'latin1', done);
-    else this.socket.write(piece, done);
-  }
-
-  /** Small pieces are gathered into one slab; a large one stands alone between slabs, all in one vectored write. */
-  private writeMixed(pieces: (string | Uint8Array)[], bytes: number, done: () => void): void {
-    if (bytes <= COPY_BYTES_MAX) {
-      this.socket.write(gather(pieces, 0, pieces.length, bytes), done);
+    const { text, pieces } = this;
+    if (pieces.length === 0 && text !== '') {
+      this.text = '';
+      this.socket.write(text, 'latin1', done);
       return;
     }
+    this.seal();
+    if (pieces.length === 1) this.socket.write(pieces[0] as Uint8Array, done);
+    else this.writeAll(pieces, done);
+    this.pieces = [];
+  }
+
+  private writeAll(pieces: Uint8Array[], done: () => void): void {
     this.socket.cork();
-    let from = 0;
-    let run = 0;
-    for (let i = 0; i < pieces.length; i++) {
-      const piece = pieces[i] as string | Uint8Array;
-      if (piece.length < COPY_BYTES_MAX) {
-        run += piece.length;
-        continue;
-      }
-      if (run > 0) this.socket.write(gather(pieces, from, i, run));
-      this.writeOne(piece, NOTHING);
-      from = i + 1;
-      run = 0;
-    }
-    if (run > 0) this.socket.write(gather(pieces, from, pieces.length, run), done);
-    else this.socket.write('', done);
+    const last = pieces.length - 1;
+    for (let i = 0; i < last; i++) this.socket.write(pieces[i] as Uint8Array);
+    this.socket.write(pieces[last] as Uint8Array, done);
     this.socket.uncork();
+  }
+
+  private queueText(text: string): void {
+    if (this.gather === null) {
+      this.text = this.text === '' ? text : this.text + text;
+      return;
+    }
+    if (text.length > COPY_BYTES_MAX) {
+      this.seal();
+      this.text = text;
+      return;
+    }
+    const at = this.room(text.length);
+    (this.gather as Buffer).write(text, at, 'latin1');
+  }
+
+  /** Where `bytes` more are to be put in `gather`. */
+  private room(bytes: number): number {
+    if (this.gather !== null && this.gathered + bytes > GATHER_BYTES) this.seal();
+    const { text } = this;
+    if (text.length + bytes > GATHER_BYTES) this.seal();
+    if (this.gather === null) {
+      this.gather = gathers.pop() ?? Buffer.allocUnsafeSlow(GATHER_BYTES);
+      if (this.text !== '') {
+        this.gathered = this.gather.write(text, 0, 'latin1');
+        this.text = '';
+      }
+    }
+    const at = this.gathered;
+    this.gathered = at + bytes;
+    return at;
+  }
+
+  /** Makes a piece of the text or of what was gathered; the gather buffer goes to the next socket. */
+  private seal(): void {
+    const { gather } = this;
+    if (gather !== null) {
+      const piece = Buffer.allocUnsafe(this.gathered);
+      gather.copy(piece, 0, 0, this.gathered);
+      this.pieces.push(piece);
+      this.dropGather();
+    } else if (this.text !== '') {
+      this.pieces.push(Buffer.from(this.text, 'latin1'));
+      this.text = '';
+    }
+  }
+
+  private dropGather(): void {
+    if (this.gather !== null && gathers.length < GATHERS_MAX) gathers.push(this.gather);
+    this.gather = null;
+    this.gathered = 0;
+  }
+
+  private dropQueue(): void {
+    this.pieces = [];
+    this.text = '';
+    this.dropGather();
+  }
+
+  private queued(bytes: number): boolean {
+    this.queuedBytes += bytes;
+    if (!this.isDirty) this.markDirty();
+    if (this.queuedBytes + this.inFlightBytes < SOCKET_HIGH_WATER_BYTES) return true;
+    this.saturated = true;
+    return false;
   }
 
   private onWritten(bytes: number): void {
@@ -177,32 +247,31 @@ export class WireSocket {
     setImmediate(flushAll);
   }
 
+  /** Each chunk: as `guard`, without a closure. */
+  private onBytes(chunk: Buffer): void {
+    try {
+      this.events.onBytes(chunk);
+    } catch (error) {
+      this.contain(error as Error);
+    }
+  }
+
   /** Runs codec code: a throw ends this connection and never the worker. For callbacks that no socket event covers, too. */
   guard(run: () => void): void {
     try {
       run();
     } catch (error) {
-      onSocketThrow(error as Error);
-      this.destroy(error as Error);
+      this.contain(error as Error);
     }
+  }
+
+  private contain(error: Error): void {
+    onSocketThrow(error);
+    this.destroy(error);
   }
 }
 
 const NOTHING = (): void => {};
-
-function gather(pieces: (string | Uint8Array)[], from: number, to: number, bytes: number): Buffer {
-  const slab = Buffer.allocUnsafe(bytes);
-  let at = 0;
-  for (let i = from; i < to; i++) {
-    const piece = pieces[i] as string | Uint8Array;
-    if (typeof piece === 'string') at += slab.write(piece, at, 'latin1');
-    else {
-      slab.set(piece, at);
-      at += piece.length;
-    }
-  }
-  return slab;
-}
 
 let onSocketThrow: (error: Error) => void = NOTHING;
 

@@ -38,7 +38,8 @@ function pieces(bytes: Uint8Array, sizes: number[]): Uint8Array[] {
 function read(parts: Uint8Array[]): string[] {
   const seen: string[] = [];
   const reader = new FrameReader(
-    (type, flags, id, body) => seen.push(`${type} ${flags} ${id} ${Buffer.from(body).toString('hex')}`) > 0,
+    (type, flags, id, bytes, from, to) =>
+      seen.push(`${type} ${flags} ${id} ${Buffer.from(bytes.subarray(from, to)).toString('hex')}`) > 0,
     () => seen.push('too long'),
   );
   for (const part of parts) reader.push(part);

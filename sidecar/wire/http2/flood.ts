@@ -2,10 +2,20 @@
 
 import { FLOOD_LIMITS, type FloodKind } from './limits.ts';
 
+/** What is left of one budget. */
+class Bucket {
+  left: number;
+  /** When `left` was last true; -1: never looked at. */
+  sinceMs = -1;
+
+  constructor(left: number) {
+    this.left = left;
+  }
+}
+
 /** Budgets of one connection. */
 export class FloodGuard {
-  private readonly left = new Map<FloodKind, number>();
-  private readonly since = new Map<FloodKind, number>();
+  private readonly buckets = new Map<FloodKind, Bucket>();
   private readonly nowMs: () => number;
 
   /** `nowMs`: a monotonic clock in milliseconds. */
@@ -15,28 +25,29 @@ export class FloodGuard {
 
   /** Takes one token; false: the budget is exceeded. */
   take(kind: FloodKind): boolean {
-    const limit = FLOOD_LIMITS[kind];
-    let left = this.left.get(kind) ?? limit.burst;
-    if (left < 1) {
-      // Slow path: the clock is read only when the burst is used up.
-      const now = this.nowMs();
-      const since = this.since.get(kind) ?? now;
-      left = Math.min(limit.burst, left + ((now - since) * limit.perSecond) / 1000);
-      this.since.set(kind, now);
-      if (left < 1) {
-        this.left.set(kind, left);
-        return false;
-      }
-    } else if (!this.since.has(kind)) {
-      this.since.set(kind, this.nowMs());
+    let bucket = this.buckets.get(kind);
+    if (bucket === undefined) {
+      bucket = new Bucket(FLOOD_LIMITS[kind].burst);
+      this.buckets.set(kind, bucket);
     }
-    this.left.set(kind, left - 1);
+    if (bucket.sinceMs < 0) bucket.sinceMs = this.nowMs();
+    // The clock is read again only when the burst is used up.
+    if (bucket.left < 1 && !this.refill(bucket, kind)) return false;
+    bucket.left -= 1;
     return true;
   }
 
   /** Gives back what the peer earned by work we did, up to the burst. */
   earn(kind: FloodKind, tokens: number): void {
-    const left = this.left.get(kind);
-    if (left !== undefined) this.left.set(kind, Math.min(FLOOD_LIMITS[kind].burst, left + tokens));
+    const bucket = this.buckets.get(kind);
+    if (bucket !== undefined) bucket.left = Math.min(FLOOD_LIMITS[kind].burst, bucket.left + tokens);
+  }
+
+  private refill(bucket: Bucket, kind: FloodKind): boolean {
+    const limit = FLOOD_LIMITS[kind];
+    const nowMs = this.nowMs();
+    bucket.left = Math.min(limit.burst, bucket.left + ((nowMs - bucket.sinceMs) * limit.perSecond) / 1000);
+    bucket.sinceMs = nowMs;
+    return bucket.left >= 1;
   }
 }

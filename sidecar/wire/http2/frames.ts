@@ -45,10 +45,18 @@ export const SETTING = {
   ENABLE_CONNECT_PROTOCOL: 8,
 } as const;
 
-/** Takes one frame; false stops the reader for good. `payload` is valid as long as its receiver keeps it. */
-type FrameSink = (type: number, flags: number, streamId: number, payload: Uint8Array) => boolean;
+/** Takes one frame, whose payload is `bytes[from, to)`; false stops the reader for good. `bytes` is valid as long as its receiver keeps it. */
+type FrameSink = (
+  type: number,
+  flags: number,
+  streamId: number,
+  bytes: Uint8Array,
+  from: number,
+  to: number,
+) => boolean;
 
-const HEADER_BYTES = 9;
+/** Bytes before each payload (RFC 9113 §4.1). */
+export const HEADER_BYTES = 9;
 const NO_BYTES = new Uint8Array(0);
 
 /** Cuts a byte stream into frames, in whatever pieces it comes. */
@@ -129,8 +137,15 @@ export class FrameReader {
 
   private deliver(bytes: Uint8Array, at: number, size: number): void {
     const streamId = readUint32(bytes, at + 5) & 0x7fffffff;
-    const payload = bytes.subarray(at + HEADER_BYTES, at + size);
-    if (!this.sink(bytes[at + 3] as number, bytes[at + 4] as number, streamId, payload)) this.stopped = true;
+    const goesOn = this.sink(
+      bytes[at + 3] as number,
+      bytes[at + 4] as number,
+      streamId,
+      bytes,
+      at + HEADER_BYTES,
+      at + size,
+    );
+    if (!goesOn) this.stopped = true;
   }
 }
 
@@ -155,13 +170,21 @@ export function withoutPadding(flags: number, payload: Uint8Array): Uint8Array |
 /** A 9-byte frame header followed by `room` bytes for the payload. */
 export function frame(type: number, flags: number, streamId: number, length: number, room = length): Buffer {
   const bytes = Buffer.allocUnsafe(HEADER_BYTES + room);
+  putHeader(bytes, type, flags, streamId, length);
+  return bytes;
+}
+
+/** Writes a frame's header at the beginning of `bytes`. */
+export function putHeader(bytes: Buffer, type: number, flags: number, streamId: number, length: number): void {
   bytes[0] = length >>> 16;
   bytes[1] = length >>> 8;
   bytes[2] = length;
   bytes[3] = type;
   bytes[4] = flags;
-  bytes.writeUInt32BE(streamId, 5);
-  return bytes;
+  bytes[5] = streamId >>> 24;
+  bytes[6] = streamId >>> 16;
+  bytes[7] = streamId >>> 8;
+  bytes[8] = streamId;
 }
 
 /** A header block as HEADERS and as many CONTINUATIONs as the peer's frame size asks for, in one slab. */

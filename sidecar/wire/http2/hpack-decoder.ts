@@ -6,6 +6,7 @@ import { STATIC_LENGTH, STATIC_TABLE } from './hpack-tables.ts';
 import { decodeHuffman } from './huffman.ts';
 import { HEADER_FIELDS_MAX, HEADER_LIST_BYTES_MAX, HPACK_TABLE_BYTES } from './limits.ts';
 
+const NO_BYTES = Buffer.alloc(0);
 const SLOTS = HPACK_TABLE_BYTES / 32;
 
 /** The receiving half of one connection's compression. */
@@ -18,26 +19,29 @@ export class HpackDecoder {
   private count = 0;
   private bytes = 0;
   private bytesMax = HPACK_TABLE_BYTES;
-  private block: Uint8Array = new Uint8Array(0);
+  private block: Buffer = NO_BYTES;
   private at = 0;
+  private end = 0;
   private failed = false;
 
-  /** Decodes one whole block, pseudo-headers included; null: COMPRESSION_ERROR, the connection must end (RFC 9113 §4.3). */
-  decode(block: Uint8Array): HeaderList | null {
+  /** Decodes one whole block, `bytes[from, to)`, pseudo-headers included; null: COMPRESSION_ERROR, the connection must end (RFC 9113 §4.3). */
+  decode(bytes: Uint8Array, from = 0, to = bytes.length): HeaderList | null {
+    const block = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.block = block;
-    this.at = 0;
+    this.at = from;
+    this.end = to;
     this.failed = false;
     this.tooLarge = false;
     const list: HeaderList = [];
-    let bytes = 0;
+    let size = 0;
     let fields = 0;
-    while (this.at < block.length) {
+    while (this.at < to) {
       const first = block[this.at] as number;
       if ((first & 0xe0) === 0x20) {
         // A size update stands only at the start of a block (RFC 7541 §4.2).
-        const size = this.integer(5);
-        if (this.failed || fields > 0 || size > HPACK_TABLE_BYTES) return null;
-        this.bytesMax = size;
+        const tableSize = this.integer(5);
+        if (this.failed || fields > 0 || tableSize > HPACK_TABLE_BYTES) return null;
+        this.bytesMax = tableSize;
         this.evict(0);
         continue;
       }
@@ -56,8 +60,8 @@ export class HpackDecoder {
       }
       if (this.failed) return null;
       fields++;
-      bytes += name.length + value.length + 32;
-      if (bytes > HEADER_LIST_BYTES_MAX || fields > HEADER_FIELDS_MAX) this.tooLarge = true;
+      size += name.length + value.length + 32;
+      if (size > HEADER_LIST_BYTES_MAX || fields > HEADER_FIELDS_MAX) this.tooLarge = true;
       else list.push(name, value);
     }
     return list;
@@ -108,9 +112,8 @@ export class HpackDecoder {
     const mask = (1 << prefixBits) - 1;
     let value = (this.block[this.at++] as number) & mask;
     if (value < mask) return value;
-    for (let shift = 0; shift < 28; shift += 7) {
-      const byte = this.block[this.at++];
-      if (byte === undefined) break;
+    for (let shift = 0; shift < 28 && this.at < this.end; shift += 7) {
+      const byte = this.block[this.at++] as number;
       value += (byte & 0x7f) << shift;
       if (byte < 0x80) return value;
     }
@@ -119,26 +122,22 @@ export class HpackDecoder {
   }
 
   private text(): string {
-    const first = this.block[this.at];
-    if (first === undefined) {
+    if (this.at >= this.end) {
       this.failed = true;
       return '';
     }
+    const first = this.block[this.at] as number;
     const length = this.integer(7);
     const from = this.at;
     const to = from + length;
-    if (this.failed || to > this.block.length) {
+    if (this.failed || to > this.end) {
       this.failed = true;
       return '';
     }
     this.at = to;
-    if (first < 0x80) return latin1(this.block, from, to);
+    if (first < 0x80) return this.block.toString('latin1', from, to);
     const text = decodeHuffman(this.block, from, to);
     if (text === null) this.failed = true;
     return text ?? '';
   }
-}
-
-function latin1(bytes: Uint8Array, from: number, to: number): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset + from, to - from).toString('latin1');
 }

@@ -3,6 +3,7 @@
 // so that changing ones (paths, ids, dates) do not push the steady ones out.
 
 import type { HeaderList } from '../headers.ts';
+import { HEADER_BYTES } from './frames.ts';
 import { STATIC_LENGTH, STATIC_TABLE } from './hpack-tables.ts';
 import { encodeHuffman, huffmanLength } from './huffman.ts';
 import { CODED_LITERAL_CHARS_MAX, CODED_LITERALS_MAX, ENCODER_NAMES_MAX, HPACK_TABLE_BYTES } from './limits.ts';
@@ -11,11 +12,17 @@ import { CODED_LITERAL_CHARS_MAX, CODED_LITERALS_MAX, ENCODER_NAMES_MAX, HPACK_T
 const COOKIE_SHORT_CHARS = 20;
 
 const staticNames = new Map<string, number>();
-const staticPairs = new Map<string, number>();
+/** Of names that have one, the static index of each value. */
+const staticPairs = new Map<string, Map<string, number>>();
 for (let i = STATIC_LENGTH; i >= 1; i--) {
-  staticNames.set(STATIC_TABLE[i * 2 - 2] as string, i);
-  staticPairs.set(`${STATIC_TABLE[i * 2 - 2]}\n${STATIC_TABLE[i * 2 - 1]}`, i);
+  const name = STATIC_TABLE[i * 2 - 2] as string;
+  const value = STATIC_TABLE[i * 2 - 1] as string;
+  staticNames.set(name, i);
+  if (value !== '') staticPairs.set(name, (staticPairs.get(name) ?? new Map<string, number>()).set(value, i));
 }
+
+/** Changes in a row after which a value counts as new in each message (trace contexts, ids): it is neither coded nor remembered, since both would be for once. */
+const CHANGES_MAX = 16;
 
 const coded = new Map<string, Uint8Array>();
 let out = Buffer.allocUnsafeSlow(16 * 1024);
@@ -28,10 +35,14 @@ class NameState {
   /** Static index of name and value together; 0: none. */
   pair = 0;
   seen = false;
+  /** How often the value changed since it last repeated, up to CHANGES_MAX. */
+  changes = 0;
   readonly index: number;
+  readonly pairs: Map<string, number> | null;
 
-  constructor(index: number) {
-    this.index = index;
+  constructor(name: string) {
+    this.index = staticNames.get(name) ?? 0;
+    this.pairs = staticPairs.get(name) ?? null;
   }
 }
 
@@ -44,7 +55,7 @@ export class HpackEncoder {
   private bytes = 0;
   private bytesMax = HPACK_TABLE_BYTES;
   private announce = -1;
-  private at = 0;
+  private at = HEADER_BYTES;
 
   /** The peer's SETTINGS_HEADER_TABLE_SIZE in bytes; we use at most 4096 of it. */
   setTableSize(bytes: number): void {
@@ -58,7 +69,7 @@ export class HpackEncoder {
 
   /** Starts a block. Fields follow by `field` and `fields`; `finish` returns it. */
   start(): void {
-    this.at = 0;
+    this.at = HEADER_BYTES;
     if (this.announce < 0) return;
     this.integer(0x20, 5, this.announce);
     if (this.announce !== this.bytesMax) this.integer(0x20, 5, this.bytesMax);
@@ -82,6 +93,7 @@ export class HpackEncoder {
       return;
     }
     if (state.value === value && state.seen) {
+      state.changes = 0;
       if (state.pair !== 0) return this.integer(0x80, 7, state.pair);
       if (state.entry > this.evicted) return this.integer(0x80, 7, STATIC_LENGTH + 1 + this.inserted - state.entry);
       this.insert(state, name, value);
@@ -91,16 +103,29 @@ export class HpackEncoder {
     state.seen = true;
     state.value = value;
     state.entry = 0;
-    state.pair = state.index === 0 ? 0 : (staticPairs.get(`${name}\n${value}`) ?? 0);
+    state.pair = state.pairs === null ? 0 : (state.pairs.get(value) ?? 0);
     if (state.pair !== 0) this.integer(0x80, 7, state.pair);
     else if (isNew) this.insert(state, name, value);
-    else this.literal(0, 4, state.index, name, value, false);
+    else if (state.changes < CHANGES_MAX) {
+      state.changes++;
+      this.literal(0, 4, state.index, name, value, false);
+    } else this.plainLiteral(state.index, name, value);
+  }
+
+  /** Bytes of the block so far. */
+  get length(): number {
+    return this.at - HEADER_BYTES;
+  }
+
+  /** The block behind room for a frame's header, in memory that the next block of any encoder of the thread reuses. */
+  get framed(): Buffer {
+    return out;
   }
 
   /** The finished block, in memory of its own. */
   finish(): Uint8Array {
-    const block = Buffer.allocUnsafe(this.at);
-    out.copy(block, 0, 0, this.at);
+    const block = Buffer.allocUnsafe(this.length);
+    out.copy(block, 0, HEADER_BYTES, this.at);
     return block;
   }
 
@@ -108,7 +133,7 @@ export class HpackEncoder {
     const known = this.names.get(name);
     if (known !== undefined) return known;
     if (this.names.size >= ENCODER_NAMES_MAX) return null;
-    const state = new NameState(staticNames.get(name) ?? 0);
+    const state = new NameState(name);
     this.names.set(name, state);
     return state;
   }
@@ -141,6 +166,17 @@ export class HpackEncoder {
     this.integer(flags, prefixBits, index);
     if (index === 0) this.text(name, false);
     this.text(value, secret);
+  }
+
+  /** A literal that is not indexed, its value as it is. */
+  private plainLiteral(index: number, name: string, value: string): void {
+    this.integer(0, 4, index);
+    if (index === 0) this.text(name, false);
+    this.reserve(value.length + 8);
+    this.integer(0, 7, value.length);
+    const { length } = value;
+    const bytes = out;
+    for (let i = 0; i < length; i++) bytes[this.at++] = value.charCodeAt(i);
   }
 
   private integer(flags: number, prefixBits: number, value: number): void {

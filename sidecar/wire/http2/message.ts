@@ -2,35 +2,59 @@
 // message is a stream error, and its reason is a string for the operator.
 
 import type { HeaderList } from '../headers.ts';
+import { TOKEN, VALUE } from '../http1/names.ts';
 import { Head } from '../stream.ts';
 
-const NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
+const COLON = 0x3a;
+const SPACE = 0x20;
+const TAB = 0x09;
 const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-// RFC 9110 §5.5, as the HTTP/1.1 parser has it: no control character but HTAB may pass either codec.
-const BAD_VALUE = /[^\t\u0020-\u007e\u0080-\u00ff]|^[ \t]|[ \t]$/;
 const AUTHORITY = /^[^\s/?#@\\]+$/;
 const PATH = /^(?:\/[^\s#]*|\*)$/;
 const FORBIDDEN = new Set(['connection', 'proxy-connection', 'keep-alive', 'transfer-encoding', 'upgrade']);
 
+/** Names that were found good before: few in number, and a look-up costs less than reading them again. */
+const goodNames = new Set<string>();
+/** More than services use, and a bound on what strangers can fill. */
+const GOOD_NAMES_MAX = 1024;
+/** A longer name is read each time, so that the set stays below 64 KiB. */
+const GOOD_NAME_CHARS_MAX = 64;
+
+/** Which pseudo-headers a request had, as bits. */
+const HAS_METHOD = 1;
+const HAS_SCHEME = 2;
+const HAS_AUTHORITY = 4;
+const HAS_PATH = 8;
+const HAS_PROTOCOL = 16;
+
 /** A request's head, or why it is malformed. */
 export function requestHead(list: HeaderList): Head | string {
   const head = new Head('', '', '', '', 0, []);
-  const seen = new Set<string>();
-  const regular = readPseudo(list, seen, head, REQUEST_PSEUDO);
-  if (typeof regular === 'string') return regular;
-  const problem = readFields(list, regular, head.headers);
+  let seen = 0;
+  let i = 0;
+  for (; i < list.length; i += 2) {
+    const name = list[i] as string;
+    if (name.charCodeAt(0) !== COLON) break;
+    const value = list[i + 1] as string;
+    const bit = takePseudo(head, name, value);
+    if (bit === 0) return 'a pseudo-header that does not belong here';
+    if ((seen & bit) !== 0) return `${name} appears twice`;
+    if (!isValue(value)) return `${name} has a forbidden character`;
+    seen |= bit;
+  }
+  const problem = readFields(list, i, head.headers);
   if (problem !== null) return problem;
   return takeHost(head) ?? checkRequest(head, seen) ?? head;
 }
 
 /** A response's head, or why it is malformed. */
 export function responseHead(list: HeaderList): Head | string {
-  const head = new Head('', '', '', '', 0, []);
-  const regular = readPseudo(list, new Set(), head, RESPONSE_PSEUDO);
-  if (typeof regular === 'string') return regular;
-  if (head.status < 100) return ':status is missing or not a number';
-  if (head.status === 101) return 'status 101 does not exist in HTTP/2';
-  return readFields(list, regular, head.headers) ?? head;
+  if (list.length === 0 || list[0] !== ':status') return ':status is missing';
+  const status = statusOf(list[1] as string);
+  if (status < 100) return ':status is not a number';
+  if (status === 101) return 'status 101 does not exist in HTTP/2';
+  const head = Head.response(status, []);
+  return readFields(list, 2, head.headers) ?? head;
 }
 
 /** Trailers, or why they are malformed. */
@@ -51,64 +75,58 @@ export function contentLength(headers: HeaderList): number {
   return length;
 }
 
-type Setter = (head: Head, value: string) => void;
-
-const REQUEST_PSEUDO = new Map<string, Setter>([
-  [
-    ':method',
-    (head, value) => {
+/** Puts a pseudo-header where it belongs; its bit, or 0 when requests have none of this name. */
+function takePseudo(head: Head, name: string, value: string): number {
+  switch (name) {
+    case ':method':
       head.method = value;
-    },
-  ],
-  [
-    ':scheme',
-    (head, value) => {
+      return HAS_METHOD;
+    case ':scheme':
       head.scheme = value;
-    },
-  ],
-  [
-    ':authority',
-    (head, value) => {
+      return HAS_SCHEME;
+    case ':authority':
       head.authority = value.toLowerCase();
-    },
-  ],
-  [
-    ':path',
-    (head, value) => {
+      return HAS_AUTHORITY;
+    case ':path':
       head.path = value;
-    },
-  ],
-  [
-    ':protocol',
-    (head, value) => {
+      return HAS_PATH;
+    case ':protocol':
       head.protocol = value;
-    },
-  ],
-]);
-
-const RESPONSE_PSEUDO = new Map<string, Setter>([
-  [
-    ':status',
-    (head, value) => {
-      head.status = /^[1-9]\d\d$/.test(value) ? Number(value) : 0;
-    },
-  ],
-]);
-
-/** Reads the leading pseudo-headers; the offset of the first regular field, or a reason. */
-function readPseudo(list: HeaderList, seen: Set<string>, head: Head, known: Map<string, Setter>): number | string {
-  let i = 0;
-  for (; i < list.length; i += 2) {
-    const name = list[i] as string;
-    if (name.charCodeAt(0) !== 58) break;
-    const set = known.get(name);
-    if (set === undefined) return 'a pseudo-header that does not belong here';
-    if (seen.has(name)) return `${name} appears twice`;
-    if (BAD_VALUE.test(list[i + 1] as string)) return `${name} has a forbidden character`;
-    seen.add(name);
-    set(head, list[i + 1] as string);
+      return HAS_PROTOCOL;
+    default:
+      return 0;
   }
-  return i;
+}
+
+/** Three digits, the first of them not 0; else 0. */
+function statusOf(value: string): number {
+  if (value.length !== 3) return 0;
+  const status = Number(value);
+  return status >= 100 && /^\d+$/.test(value) ? status : 0;
+}
+
+/** A token without capitals (RFC 9113 §8.2.1). */
+function isName(name: string): boolean {
+  if (goodNames.has(name)) return true;
+  for (let i = 0; i < name.length; i++) {
+    const code = name.charCodeAt(i);
+    // TOKEN maps a token's character to its lower case, so a capital differs from itself.
+    if (code > 0xff || code === 0 || TOKEN[code] !== code) return false;
+  }
+  if (name.length === 0) return false;
+  if (goodNames.size < GOOD_NAMES_MAX && name.length <= GOOD_NAME_CHARS_MAX) goodNames.add(name);
+  return true;
+}
+
+/** RFC 9110 §5.5, as the HTTP/1.1 parser has it: no control character but HTAB may pass either codec, and no whitespace around. */
+function isValue(value: string): boolean {
+  const { length } = value;
+  if (length === 0) return true;
+  const first = value.charCodeAt(0);
+  const last = value.charCodeAt(length - 1);
+  if (first === SPACE || first === TAB || last === SPACE || last === TAB) return false;
+  for (let i = 0; i < length; i++) if (VALUE[value.charCodeAt(i)] !== 1) return false;
+  return true;
 }
 
 function readFields(list: HeaderList, from: number, into: HeaderList): string | null {
@@ -116,9 +134,9 @@ function readFields(list: HeaderList, from: number, into: HeaderList): string | 
   for (let i = from; i < list.length; i += 2) {
     const name = list[i] as string;
     const value = list[i + 1] as string;
-    if (!NAME.test(name))
+    if (!isName(name))
       return name.startsWith(':') ? 'a pseudo-header after a field' : 'a field name is not lower-case token';
-    if (BAD_VALUE.test(value)) return `the value of ${name} has a forbidden character`;
+    if (!isValue(value)) return `the value of ${name} has a forbidden character`;
     if (FORBIDDEN.has(name)) return `${name} is forbidden in HTTP/2`;
     if (name === 'te' && value !== 'trailers') return 'te may only say "trailers"';
     // Crumbs of one cookie header become one again (RFC 9113 §8.2.3).
@@ -148,15 +166,15 @@ function takeHost(head: Head): string | null {
   return null;
 }
 
-function checkRequest(head: Head, seen: Set<string>): string | null {
+function checkRequest(head: Head, seen: number): string | null {
   if (!METHOD.test(head.method)) return ':method is missing or not a token';
   if (!AUTHORITY.test(head.authority)) return ':authority is missing or not host[:port]';
-  if (head.method === 'CONNECT' && !seen.has(':protocol')) {
-    return seen.has(':scheme') || seen.has(':path') ? 'CONNECT has neither :scheme nor :path' : null;
+  if (head.method === 'CONNECT' && (seen & HAS_PROTOCOL) === 0) {
+    return (seen & (HAS_SCHEME | HAS_PATH)) === 0 ? null : 'CONNECT has neither :scheme nor :path';
   }
-  if (seen.has(':protocol') && (head.method !== 'CONNECT' || head.protocol === ''))
+  if ((seen & HAS_PROTOCOL) !== 0 && (head.method !== 'CONNECT' || head.protocol === ''))
     return ':protocol belongs to CONNECT';
-  if (!seen.has(':scheme') || head.scheme === '') return ':scheme is missing';
+  if (head.scheme === '') return ':scheme is missing';
   if (!PATH.test(head.path) || (head.path === '*' && head.method !== 'OPTIONS'))
     return ':path is missing or not a path';
   return null;

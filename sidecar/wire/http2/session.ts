@@ -20,6 +20,9 @@ import { Http2Stream, type StreamHost } from './stream.ts';
 
 const WINDOW_MAX = 0x7fffffff;
 
+/** Written into and copied out again before anything else runs. */
+const dataHeader = Buffer.alloc(frames.HEADER_BYTES);
+
 /** What a role does. */
 export interface SessionRole {
   readonly isServer: boolean;
@@ -71,7 +74,7 @@ export class Http2Session implements StreamHost {
     this.receiveWindow = new ReceiveWindow(socket);
     this.timer = new ConnectionTimer(socket, timeouts, (waiting) => this.onTimeout(waiting));
     this.reader = new frames.FrameReader(
-      (type, flags, id, payload) => this.onFrame(type, flags, id, payload),
+      (type, flags, id, bytes, from, to) => this.onFrame(type, flags, id, bytes, from, to),
       () => this.fail(CODE.FRAME_SIZE_ERROR, 'a frame exceeds 16,384 bytes'),
     );
   }
@@ -157,7 +160,7 @@ export class Http2Session implements StreamHost {
     this.waiting.delete(stream);
     if (!stream.endQueued || stream.localEnded || stream.dead || this.closed) return;
     if (stream.trailers === null) {
-      this.socket.write(frames.frame(FRAME.DATA, FLAG.END_STREAM, stream.id, 0));
+      this.writeDataHeader(FLAG.END_STREAM, stream.id, 0);
       this.endLocal(stream);
       return;
     }
@@ -243,14 +246,29 @@ export class Http2Session implements StreamHost {
   }
 
   private sendBlock(stream: Http2Stream, end: boolean): void {
-    this.writeOut(frames.headersFrames(stream.id, this.encoder.finish(), end, this.peerFrameBytes));
+    const { encoder } = this;
+    const { length } = encoder;
+    if (length > this.peerFrameBytes) {
+      // Slow path: more than 16 KiB of coded headers.
+      this.noteRoom(this.socket.write(frames.headersFrames(stream.id, encoder.finish(), end, this.peerFrameBytes)));
+    } else {
+      const frame = encoder.framed;
+      const flags = end ? FLAG.END_HEADERS | FLAG.END_STREAM : FLAG.END_HEADERS;
+      frames.putHeader(frame, FRAME.HEADERS, flags, stream.id, length);
+      this.noteRoom(this.socket.writeCopy(frame, frames.HEADER_BYTES + length));
+    }
     if (!end) return;
     stream.endQueued = true;
     this.endLocal(stream);
   }
 
-  private writeOut(bytes: Uint8Array): void {
-    if (!this.socket.write(bytes)) this.socketFull = true;
+  private writeDataHeader(flags: number, id: number, length: number): void {
+    frames.putHeader(dataHeader, FRAME.DATA, flags, id, length);
+    this.noteRoom(this.socket.writeCopy(dataHeader, frames.HEADER_BYTES));
+  }
+
+  private noteRoom(room: boolean): void {
+    if (!room) this.socketFull = true;
   }
 
   /** Sends at most one frame of the queue; false when windows or socket say stop. */
@@ -267,8 +285,8 @@ export class Http2Session implements StreamHost {
     stream.sendWindow -= size;
     this.sendWindow -= size;
     this.guard.earn('windowUpdate', limits.WINDOW_UPDATES_PER_DATA);
-    this.writeOut(frames.frame(FRAME.DATA, end ? FLAG.END_STREAM : 0, stream.id, size, 0));
-    this.writeOut(whole ? chunk : chunk.subarray(0, size));
+    this.writeDataHeader(end ? FLAG.END_STREAM : 0, stream.id, size);
+    this.noteRoom(this.socket.write(whole ? chunk : chunk.subarray(0, size)));
     if (end) this.endLocal(stream);
     return true;
   }
@@ -327,7 +345,7 @@ export class Http2Session implements StreamHost {
     return false;
   }
 
-  private onFrame(type: number, flags: number, id: number, payload: Uint8Array): boolean {
+  private onFrame(type: number, flags: number, id: number, bytes: Uint8Array, from: number, to: number): boolean {
     if (!this.settled) {
       if (type !== FRAME.SETTINGS || (flags & FLAG.ACK) !== 0)
         return this.protocolError('the first frame is not SETTINGS');
@@ -336,7 +354,8 @@ export class Http2Session implements StreamHost {
     if (this.blockId !== 0 && (type !== FRAME.CONTINUATION || id !== this.blockId)) {
       return this.protocolError('a frame inside a header block');
     }
-    this.dispatch(type, flags, id, payload);
+    if (type === FRAME.HEADERS) this.onHeaders(flags, id, bytes, from, to);
+    else this.dispatch(type, flags, id, bytes.subarray(from, to));
     return !this.closed;
   }
 
@@ -344,8 +363,6 @@ export class Http2Session implements StreamHost {
     switch (type) {
       case FRAME.DATA:
         return this.onData(flags, id, payload);
-      case FRAME.HEADERS:
-        return this.onHeaders(flags, id, payload);
       case FRAME.CONTINUATION:
         return this.onContinuation(flags, id, payload);
       case FRAME.PRIORITY:
@@ -398,9 +415,11 @@ export class Http2Session implements StreamHost {
     stream.receive(data, end, payload.length);
   }
 
-  private onHeaders(flags: number, id: number, payload: Uint8Array): void {
+  private onHeaders(flags: number, id: number, bytes: Uint8Array, from: number, to: number): void {
     if (id === 0) return this.fail(CODE.PROTOCOL_ERROR, 'HEADERS on stream 0');
-    let fragment = frames.withoutPadding(flags, payload);
+    if ((flags & (FLAG.PADDED | FLAG.PRIORITY)) === 0 && (flags & FLAG.END_HEADERS) !== 0)
+      return this.onBlock(id, flags, bytes, from, to);
+    let fragment = frames.withoutPadding(flags, bytes.subarray(from, to));
     if (fragment !== null && (flags & FLAG.PRIORITY) !== 0) {
       if (fragment.length < 5) fragment = null;
       else {
@@ -410,7 +429,7 @@ export class Http2Session implements StreamHost {
       }
     }
     if (fragment === null) return this.fail(CODE.PROTOCOL_ERROR, 'padding or priority exceeds the frame');
-    if ((flags & FLAG.END_HEADERS) !== 0) return this.onBlock(id, flags, fragment);
+    if ((flags & FLAG.END_HEADERS) !== 0) return this.onBlock(id, flags, fragment, 0, fragment.length);
     this.blockId = id;
     this.blockFlags = flags;
     this.block = [fragment];
@@ -429,11 +448,11 @@ export class Http2Session implements StreamHost {
     const whole = Buffer.concat(this.block);
     this.block = [];
     this.blockId = 0;
-    this.onBlock(id, this.blockFlags, whole);
+    this.onBlock(id, this.blockFlags, whole, 0, whole.length);
   }
 
-  private onBlock(id: number, flags: number, block: Uint8Array): void {
-    const list = this.decoder.decode(block);
+  private onBlock(id: number, flags: number, bytes: Uint8Array, from: number, to: number): void {
+    const list = this.decoder.decode(bytes, from, to);
     if (list === null) return this.fail(CODE.COMPRESSION_ERROR, 'a header block does not decode');
     const end = (flags & FLAG.END_STREAM) !== 0;
     const stream = this.streams.get(id);

@@ -70,9 +70,9 @@ async function peer(opening: Uint8Array = PREFACE): Promise<Peer> {
   closers.push(() => socket.destroy());
   const said: string[] = [];
   const reader = new FrameReader(
-    (type, _flags, id, payload) => {
-      const at = type === FRAME.GOAWAY ? 4 : 0;
-      return said.push(`${type}/${id}/${payload.length >= at + 4 ? readUint32(payload, at) : ''}`) > 0;
+    (type, _flags, id, bytes, from, to) => {
+      const at = from + (type === FRAME.GOAWAY ? 4 : 0);
+      return said.push(`${type}/${id}/${to >= at + 4 ? readUint32(bytes, at) : ''}`) > 0;
     },
     () => {},
   );
