@@ -9,8 +9,8 @@ import type { WireTimeouts } from '../timers.ts';
 import { CODE, SETTING } from './frames.ts';
 import { INTERIM_HEADS_MAX } from './limits.ts';
 import { contentLength, responseHead } from './message.ts';
-import { countBody, Http2Session, type SessionRole } from './session.ts';
-import type { Http2Stream } from './stream.ts';
+import { Http2Session, type SessionRole } from './session.ts';
+import { countBody, type Http2Stream } from './stream.ts';
 
 const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
 /** Above this a connection is replaced rather than run out of stream ids (RFC 9113 §5.1.1). */
@@ -119,7 +119,7 @@ export class Http2ClientConnection implements SessionRole {
 
   onGoaway(lastStreamId: number): void {
     this.leaving = true;
-    for (const stream of Array.from(this.session.streams.values())) {
+    for (const stream of this.session.streams.list()) {
       if (stream.id <= lastStreamId) continue;
       this.session.streams.delete(stream.id);
       stream.fail(

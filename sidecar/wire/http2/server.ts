@@ -8,8 +8,8 @@ import { ConnectionTimer, type WireTimeouts } from '../timers.ts';
 import { CODE, pingFrame, SETTING } from './frames.ts';
 import { CONCURRENT_STREAMS, DRAIN_PING_MS } from './limits.ts';
 import { contentLength, requestHead } from './message.ts';
-import { countBody, Http2Session, type SessionRole } from './session.ts';
-import { type Http2Stream, NO_EVENTS } from './stream.ts';
+import { Http2Session, type SessionRole } from './session.ts';
+import { countBody, type Http2Stream, NO_EVENTS } from './stream.ts';
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
 /** Told apart from a client's own PINGs, and from acknowledgements nobody asked for. */

@@ -16,7 +16,8 @@ import type { FloodKind } from './limits.ts';
 import * as limits from './limits.ts';
 import { trailerFields } from './message.ts';
 import { ReceiveWindow, ResetMemory } from './receive-window.ts';
-import { Http2Stream, type StreamHost } from './stream.ts';
+import { countBody, Http2Stream, type StreamHost } from './stream.ts';
+import { StreamTable } from './stream-table.ts';
 
 const WINDOW_MAX = 0x7fffffff;
 
@@ -41,7 +42,7 @@ export interface SessionRole {
 
 /** One connection. */
 export class Http2Session implements StreamHost {
-  readonly streams = new Map<number, Http2Stream>();
+  readonly streams = new StreamTable();
   /** The highest stream the peer opened (server), or we did (client). */
   lastStreamId = 0;
   peerStreamsMax = limits.CONCURRENT_STREAMS;
@@ -127,7 +128,7 @@ export class Http2Session implements StreamHost {
   }
 
   addStream(stream: Http2Stream): void {
-    this.streams.set(stream.id, stream);
+    this.streams.add(stream);
     if (this.streams.size === 1) this.watch();
     this.lastStreamId = stream.id;
   }
@@ -321,7 +322,7 @@ export class Http2Session implements StreamHost {
   }
 
   private failStreams(reason: string): void {
-    const open = Array.from(this.streams.values());
+    const open = this.streams.list();
     this.streams.clear();
     this.waiting.clear();
     for (const stream of open) {
@@ -549,7 +550,7 @@ export class Http2Session implements StreamHost {
     if (value > WINDOW_MAX) return this.fail(CODE.FLOW_CONTROL_ERROR, 'INITIAL_WINDOW_SIZE is out of range');
     const change = value - this.peerWindow;
     this.peerWindow = value;
-    for (const stream of this.streams.values()) {
+    for (const stream of this.streams.list()) {
       stream.sendWindow += change;
       if (stream.sendWindow > WINDOW_MAX) return this.fail(CODE.FLOW_CONTROL_ERROR, 'a stream window overflows');
     }
@@ -589,11 +590,4 @@ export class Http2Session implements StreamHost {
     if (stream.queue.length > 0) this.pump(stream);
     stream.drained();
   }
-}
-
-/** Counts body bytes against content-length (RFC 9113 §8.1.1); false when they cannot agree. */
-export function countBody(stream: Http2Stream, bytes: number, end: boolean): boolean {
-  if (stream.expectedBytes < 0) return true;
-  stream.expectedBytes -= bytes;
-  return stream.expectedBytes >= 0 && (!end || stream.expectedBytes === 0);
 }

@@ -198,6 +198,13 @@ export class Http2Stream implements HttpStream {
   }
 }
 
+/** Counts body bytes against content-length (RFC 9113 §8.1.1); false when they cannot agree. */
+export function countBody(stream: Http2Stream, bytes: number, end: boolean): boolean {
+  if (stream.expectedBytes < 0) return true;
+  stream.expectedBytes -= bytes;
+  return stream.expectedBytes >= 0 && (!end || stream.expectedBytes === 0);
+}
+
 /** RFC 9113 §7 code for our own reasons to abandon a stream. */
 function codeOf(kind: ErrorKind): number {
   if (kind === 'cancelled' || kind === 'requestTimeout' || kind === 'perTryTimeout' || kind === 'idleTimeout') {
