@@ -48,9 +48,12 @@ export class RequestPlan implements AttemptPolicy {
   private counted = false;
   /** Set when a response head was refused by `judge`: policy allowed the retry already. */
   private judged = false;
-  private readonly requestTimer: WheelTimer;
+  /** Waits for the response head first and for quiet afterwards: one timer, armed once in most requests. */
+  private readonly timer: WheelTimer;
+  /** When the timer is due; it may fire before, and is then armed for the rest. */
+  private dueMs = 0;
+  private awaitsHead = true;
   private tryTimer: WheelTimer | null = null;
-  private idleTimer: WheelTimer | null = null;
   private bytesAtIdleCheck = -1;
 
   constructor(
@@ -67,11 +70,11 @@ export class RequestPlan implements AttemptPolicy {
     this.labels = labels;
     this.cluster.inFlight++;
     this.requestGuard = cluster.budget.acquireRequest();
-    this.requestTimer = new WheelTimer(() => {
-      const detail = `no response head within ${rule.requestTimeoutMs} ms (timeouts.request of ${rule.name})`;
-      exchange.abort(new ProxyError('requestTimeout', 'upstream', detail));
-    });
-    if (rule.requestTimeoutMs > 0) context.wheel.arm(this.requestTimer, rule.requestTimeoutMs);
+    this.timer = new WheelTimer(() => this.onTimer());
+    if (rule.requestTimeoutMs > 0) {
+      this.dueMs = context.clock.nowMs() + rule.requestTimeoutMs;
+      context.wheel.arm(this.timer, rule.requestTimeoutMs);
+    }
   }
 
   start(attempt: Attempt, _head: Head, number: number): ProxyError | null {
@@ -97,7 +100,7 @@ export class RequestPlan implements AttemptPolicy {
         `too many requests wait for ${endpoint.name} (connection_pool.pending_requests_max)`,
       );
     }
-    attempt.withdraw = () => void endpoint.pool.cancel(attempt);
+    attempt.waitsIn = endpoint.pool;
     this.endpoint = endpoint;
     this.isProbe = endpoint.health.begin(nowMs);
     endpoint.inFlight++;
@@ -114,8 +117,7 @@ export class RequestPlan implements AttemptPolicy {
     const gateway = head.status === 502 || head.status === 503 || head.status === 504;
     this.judged = ((gateway && retry.onGatewayError) || (unavailable && retry.onUnavailable)) && this.mayRepeat();
     if (this.judged) return new ProxyError('unavailable', 'upstream', `answered ${head.status}`);
-    this.disarm(this.requestTimer);
-    if (this.rule.idleTimeoutMs > 0) this.armIdle();
+    this.watchIdle();
     return null;
   }
 
@@ -154,9 +156,8 @@ export class RequestPlan implements AttemptPolicy {
   }
 
   finish(exchange: Exchange): void {
-    this.disarm(this.requestTimer);
+    this.disarm(this.timer);
     this.disarm(this.tryTimer);
-    this.disarm(this.idleTimer);
     this.settle('unknown');
     this.requestGuard.release();
     this.retryGuard?.release();
@@ -168,8 +169,7 @@ export class RequestPlan implements AttemptPolicy {
   private giveUp(): number {
     if (this.judged) {
       this.judged = false;
-      this.disarm(this.requestTimer);
-      if (this.rule.idleTimeoutMs > 0) this.armIdle();
+      this.watchIdle();
     }
     return -1;
   }
@@ -206,22 +206,41 @@ export class RequestPlan implements AttemptPolicy {
     this.context.wheel.arm(this.tryTimer, perTryTimeoutMs);
   }
 
-  /** Looks once per interval whether a byte moved, instead of touching the wheel with every chunk. */
-  private armIdle(): void {
-    const { idleTimeoutMs, name } = this.rule;
-    const timer = new WheelTimer(() => {
-      const bytes = this.exchange.requestBytes + this.exchange.responseBytes;
-      if (bytes === this.bytesAtIdleCheck) {
-        const detail = `no byte moved for ${idleTimeoutMs} ms (timeouts.idle of ${name})`;
-        this.exchange.abort(new ProxyError('idleTimeout', 'upstream', detail));
-        return;
-      }
-      this.bytesAtIdleCheck = bytes;
-      this.context.wheel.arm(timer, idleTimeoutMs);
-    });
-    this.idleTimer = timer;
+  /** From here on only quiet ends the exchange. */
+  private watchIdle(): void {
+    const { idleTimeoutMs } = this.rule;
+    this.awaitsHead = false;
+    if (idleTimeoutMs === 0) {
+      this.disarm(this.timer);
+      return;
+    }
     this.bytesAtIdleCheck = this.exchange.requestBytes + this.exchange.responseBytes;
-    this.context.wheel.arm(timer, idleTimeoutMs);
+    const dueMs = this.context.clock.nowMs() + idleTimeoutMs;
+    // A timer that fires before is left alone: most requests are over by then.
+    if (!this.timer.armed || dueMs < this.dueMs) this.context.wheel.arm(this.timer, idleTimeoutMs);
+    this.dueMs = dueMs;
+  }
+
+  private onTimer(): void {
+    const { idleTimeoutMs, requestTimeoutMs, name } = this.rule;
+    if (this.awaitsHead) {
+      const detail = `no response head within ${requestTimeoutMs} ms (timeouts.request of ${name})`;
+      this.exchange.abort(new ProxyError('requestTimeout', 'upstream', detail));
+      return;
+    }
+    const leftMs = this.dueMs - this.context.clock.nowMs();
+    if (leftMs > 0) {
+      this.context.wheel.arm(this.timer, leftMs);
+      return;
+    }
+    // Looks once per interval whether a byte moved, instead of touching the wheel with every chunk.
+    const bytes = this.exchange.requestBytes + this.exchange.responseBytes;
+    if (bytes === this.bytesAtIdleCheck) {
+      const detail = `no byte moved for ${idleTimeoutMs} ms (timeouts.idle of ${name})`;
+      this.exchange.abort(new ProxyError('idleTimeout', 'upstream', detail));
+      return;
+    }
+    this.watchIdle();
   }
 
   private disarm(timer: WheelTimer | null): void {

@@ -239,12 +239,18 @@ export class Exchange implements StreamEvents {
   }
 }
 
+/** What hands out streams, in its own time. */
+export interface StreamQueue {
+  /** Takes a waiting attempt back; false when it has its stream or its error already. */
+  cancel(attempt: Attempt): boolean;
+}
+
 /** One try at one endpoint: what the upstream codec and the pool talk to. Events of an abandoned attempt go nowhere. */
 export class Attempt implements StreamEvents {
   stream: HttpStream | null = null;
   reused = false;
-  /** Takes back a request that still waits in a pool; set by `AttemptPolicy.start`. */
-  withdraw: (() => void) | null = null;
+  /** The pool in which it still waits; set by `AttemptPolicy.start`. */
+  waitsIn: StreamQueue | null = null;
   private readonly exchange: Exchange;
 
   constructor(exchange: Exchange) {
@@ -254,12 +260,12 @@ export class Attempt implements StreamEvents {
   onStream(stream: HttpStream, reused: boolean): void {
     this.stream = stream;
     this.reused = reused;
-    this.withdraw = null;
+    this.waitsIn = null;
     this.exchange.onAttemptStream(this, stream);
   }
 
   onOpenFailed(error: ProxyError): void {
-    this.withdraw = null;
+    this.waitsIn = null;
     this.exchange.onAttemptFailed(this, error);
   }
 
@@ -285,8 +291,8 @@ export class Attempt implements StreamEvents {
 
   /** Gives up: a waiting request is withdrawn, a stream under way is reset so that upstream stops at once. */
   abandon(error: ProxyError): void {
-    this.withdraw?.();
-    this.withdraw = null;
+    this.waitsIn?.cancel(this);
+    this.waitsIn = null;
     const stream = this.stream;
     this.stream = null;
     stream?.reset(error);

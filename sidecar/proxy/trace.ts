@@ -5,18 +5,21 @@ import { randomFillSync } from 'node:crypto';
 import type { HeaderList } from '../wire/headers.ts';
 import { headerValue, removeHeader, setHeader } from '../wire/headers.ts';
 
+/** Bytes of randomness drawn at once. */
 const POOL_BYTES = 8192;
 const pool = Buffer.alloc(POOL_BYTES);
-let used = POOL_BYTES;
+let poolHex = '';
+let used = 0;
 
-/** Lower-case hex of `bytes` random bytes; never all zeros for practical purposes. */
-function randomHex(bytes: number): string {
-  if (used + bytes > POOL_BYTES) {
+/** `digits` lower-case hex digits at random, an even number; never all zeros for practical purposes. */
+function randomHex(digits: number): string {
+  if (used + digits > poolHex.length) {
     randomFillSync(pool);
+    poolHex = pool.toString('hex');
     used = 0;
   }
-  used += bytes;
-  return pool.toString('hex', used - bytes, used);
+  used += digits;
+  return poolHex.slice(used - digits, used);
 }
 
 /** `version-traceid-parentid-flags`; version ff and ids of zeros are not valid (§3.2.2). A later version may have more behind the flags. */
@@ -39,13 +42,17 @@ export interface Trace {
 export function continueTrace(headers: HeaderList, share: number, random: number): Trace {
   const sent = headerValue(headers, 'traceparent');
   const parent = sent === undefined ? null : TRACEPARENT.exec(sent);
-  const spanId = randomHex(8);
+  const spanId = randomHex(16);
   if (parent === null) {
-    const traceId = randomHex(16);
+    const traceId = randomHex(32);
     const sampled = random < share;
-    // A state without a valid parent belongs to nothing (§3.3).
-    if (sent !== undefined) removeHeader(headers, 'tracestate');
-    setHeader(headers, 'traceparent', `00-${traceId}-${spanId}-${sampled ? '01' : '00'}`);
+    const own = `00-${traceId}-${spanId}-${sampled ? '01' : '00'}`;
+    if (sent === undefined) headers.push('traceparent', own);
+    else {
+      // A state without a valid parent belongs to nothing (§3.3).
+      removeHeader(headers, 'tracestate');
+      setHeader(headers, 'traceparent', own);
+    }
     return { traceId, spanId, parentSpanId: '', sampled };
   }
   const traceId = parent[1] as string;

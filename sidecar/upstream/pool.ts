@@ -126,13 +126,11 @@ export class Pool {
   private armServe(): void {
     if (this.serveArmed) return;
     this.serveArmed = true;
-    queueMicrotask(() => {
-      this.serveArmed = false;
-      this.serve();
-    });
+    queueMicrotask(this.serve);
   }
 
-  private serve(): void {
+  private readonly serve = (): void => {
+    this.serveArmed = false;
     while (this.waiting.length > 0) {
       const member = this.pick();
       if (member === null) break;
@@ -142,8 +140,8 @@ export class Pool {
       this.waiting.shift();
       requester.onStream(stream, member.served++ > 0);
     }
-    this.grow();
-  }
+    if (this.waiting.length > 0) this.grow();
+  };
 
   /** The most recently used connection that has room: the others grow idle and can be closed. */
   private pick(): Member | null {
@@ -180,7 +178,7 @@ export class Pool {
     member.idleSinceMs = this.time.clock.nowMs();
     const { idleTimeoutMs } = this.limits;
     if (idleTimeoutMs > 0 && !this.idleTimer.armed && !this.closed) this.time.wheel.arm(this.idleTimer, idleTimeoutMs);
-    this.armServe();
+    if (this.waiting.length > 0) this.armServe();
   }
 
   /** Closes what has been idle long enough, and looks again when the next may be. */

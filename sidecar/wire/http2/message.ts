@@ -166,9 +166,19 @@ function takeHost(head: Head): string | null {
   return null;
 }
 
+/** The last ones that were good: a connection repeats them. */
+let goodMethod = 'GET';
+let goodAuthority = 'localhost';
+
 function checkRequest(head: Head, seen: number): string | null {
-  if (!METHOD.test(head.method)) return ':method is missing or not a token';
-  if (!AUTHORITY.test(head.authority)) return ':authority is missing or not host[:port]';
+  if (head.method !== goodMethod) {
+    if (!METHOD.test(head.method)) return ':method is missing or not a token';
+    goodMethod = head.method;
+  }
+  if (head.authority !== goodAuthority) {
+    if (!AUTHORITY.test(head.authority)) return ':authority is missing or not host[:port]';
+    goodAuthority = head.authority;
+  }
   if (head.method === 'CONNECT' && (seen & HAS_PROTOCOL) === 0) {
     return (seen & (HAS_SCHEME | HAS_PATH)) === 0 ? null : 'CONNECT has neither :scheme nor :path';
   }

@@ -25,6 +25,9 @@ export interface StreamHost {
 /** Receives nothing: the events of a stream nobody has taken yet, or any longer. */
 export const NO_EVENTS: StreamEvents = { onHead() {}, onData() {}, onEnd() {}, onDrain() {}, onReset() {} };
 
+/** Most streams never queue a chunk, so their lists are made with the first. Nothing is ever added to this one. */
+const NO_CHUNKS: Uint8Array[] = [];
+
 /** A stream; public fields are the session's bookkeeping. */
 export class Http2Stream implements HttpStream {
   events: StreamEvents;
@@ -50,13 +53,13 @@ export class Http2Stream implements HttpStream {
   localEnded = false;
   /** Nothing more is sent or delivered. */
   dead = false;
-  queue: Uint8Array[] = [];
+  queue: Uint8Array[] = NO_CHUNKS;
   queuedBytes = 0;
   endQueued = false;
   trailers: HeaderList | null = null;
   wantsDrain = false;
   private readonly host: StreamHost;
-  private inbox: Uint8Array[] = [];
+  private inbox: Uint8Array[] = NO_CHUNKS;
   private inboxEnd = false;
   private inboxTrailers: HeaderList | null = null;
   private inboxReset: ProxyError | null = null;
@@ -77,7 +80,10 @@ export class Http2Stream implements HttpStream {
   writeData(chunk: Uint8Array, end: boolean): boolean {
     if (this.dead || this.endQueued) return true;
     if (!this.headSent) assert.fail('a body was written before its head; call writeHead first');
-    if (chunk.length > 0) this.queue.push(chunk);
+    if (chunk.length > 0) {
+      if (this.queue === NO_CHUNKS) this.queue = [chunk];
+      else this.queue.push(chunk);
+    }
     this.queuedBytes += chunk.length;
     this.endQueued = end;
     this.host.pump(this);
@@ -126,7 +132,8 @@ export class Http2Stream implements HttpStream {
     if (chunk.length === 0 && !end) return;
     if (this.paused || this.waking || this.inbox.length > 0) {
       if (chunk.length > 0) {
-        this.inbox.push(chunk);
+        if (this.inbox === NO_CHUNKS) this.inbox = [chunk];
+        else this.inbox.push(chunk);
         this.host.held(chunk.length);
       }
       this.inboxEnd = end;
@@ -183,7 +190,7 @@ export class Http2Stream implements HttpStream {
   }
 
   private dropQueue(): void {
-    this.queue = [];
+    this.queue = NO_CHUNKS;
     this.queuedBytes = 0;
     this.endQueued = true;
   }
@@ -193,7 +200,7 @@ export class Http2Stream implements HttpStream {
     this.dropQueue();
     let bytes = 0;
     for (const chunk of this.inbox) bytes += chunk.length;
-    this.inbox = [];
+    this.inbox = NO_CHUNKS;
     if (bytes > 0) this.host.held(-bytes);
   }
 }
