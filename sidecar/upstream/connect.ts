@@ -36,8 +36,20 @@ export function connectorTo(address: EndpointAddress): Connect {
   return (observer) => dial(address, observer);
 }
 
+/** Where the bytes of a connection go once it is established. */
+interface Receiver {
+  wire: WireSocket | null;
+}
+
+/**
+ * All clear connections of the thread read into this buffer, each into memory of its own from there: that is cheaper
+ * than the 64 KiB which a 'data' event allocates for each read, however short.
+ */
+const readBuffer = Buffer.allocUnsafeSlow(64 * 1024);
+
 function dial(address: EndpointAddress, observer: ConnectionObserver): () => void {
-  const socket = open(address);
+  const receiver: Receiver = { wire: null };
+  const socket = open(address, receiver);
   let settled = false;
   const fail = (error: ProxyError): void => {
     if (settled) return;
@@ -78,7 +90,8 @@ function dial(address: EndpointAddress, observer: ConnectionObserver): () => voi
     settled = true;
     clearTimeout(timer);
     socket.removeListener('error', onError);
-    attach(address, socket, observer);
+    receiver.wire = new WireSocket(socket);
+    attach(address, receiver.wire, observer);
   });
   return () => {
     settled = true;
@@ -87,9 +100,15 @@ function dial(address: EndpointAddress, observer: ConnectionObserver): () => voi
   };
 }
 
-function open(address: EndpointAddress): Socket {
+function open(address: EndpointAddress, receiver: Receiver): Socket {
   const where = { host: address.host, port: address.port, allowHalfOpen: true };
-  if (address.tls === null) return connectTcp(where);
+  if (address.tls === null) {
+    const callback = (bytes: number): boolean => {
+      receiver.wire?.receive(Buffer.from(readBuffer.subarray(0, bytes)));
+      return true;
+    };
+    return connectTcp({ ...where, onread: { buffer: readBuffer, callback } });
+  }
   const { context, serverName, alpn, verify } = address.tls;
   return connectTls({
     ...where,
@@ -111,8 +130,7 @@ function verifyPeer(address: EndpointAddress, socket: Socket): string | null {
   return address.tls.verify(secure.getPeerX509Certificate()?.raw ?? Buffer.alloc(0));
 }
 
-function attach(address: EndpointAddress, socket: Socket, observer: ConnectionObserver): void {
-  const wire = new WireSocket(socket);
+function attach(address: EndpointAddress, wire: WireSocket, observer: ConnectionObserver): void {
   if (address.protocol === 'http2') {
     const connection = new Http2ClientConnection(wire, {
       onClose: () => observer.onGone(null),

@@ -30,6 +30,8 @@ const GATHER_BYTES = 16 * 1024;
 /** Idle gather buffers kept by the thread: 1 MiB, and more than the sockets of most turns. */
 const GATHERS_MAX = 64;
 const gathers: Buffer[] = [];
+/** Bodies up to this size join the text of their HTTP/1 head: one string is written faster than two pieces are gathered. */
+const TEXT_BYTES_MAX = 1024;
 /** Copies up to this size go byte by byte. */
 const LOOP_BYTES_MAX = 64;
 
@@ -66,7 +68,7 @@ export class WireSocket {
   constructor(socket: Socket) {
     this.socket = socket;
     socket.setNoDelay(true);
-    socket.on('data', (chunk: Buffer) => this.onBytes(chunk));
+    socket.on('data', (chunk: Buffer) => this.receive(chunk));
     socket.on('end', () => this.guard(() => this.events.onEnd()));
     socket.on('error', (error: Error) => {
       this.failure = error;
@@ -94,6 +96,8 @@ export class WireSocket {
     else if (piece.length > COPY_BYTES_MAX) {
       this.seal();
       this.pieces.push(piece);
+    } else if (this.text !== '' && piece.length <= TEXT_BYTES_MAX) {
+      this.text += latin1(piece);
     } else {
       const at = this.room(piece.length);
       (this.gather as Buffer).set(piece, at);
@@ -247,8 +251,8 @@ export class WireSocket {
     setImmediate(flushAll);
   }
 
-  /** Each chunk: as `guard`, without a closure. */
-  private onBytes(chunk: Buffer): void {
+  /** Takes what was read, for a socket that reads into a given buffer (`onread`) and so has no 'data' events. As `guard`, without a closure. */
+  receive(chunk: Buffer): void {
     try {
       this.events.onBytes(chunk);
     } catch (error) {
@@ -272,6 +276,11 @@ export class WireSocket {
 }
 
 const NOTHING = (): void => {};
+
+function latin1(bytes: Uint8Array): string {
+  const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return buffer.toString('latin1');
+}
 
 let onSocketThrow: (error: Error) => void = NOTHING;
 
