@@ -20,6 +20,16 @@ const GOOD_NAMES_MAX = 1024;
 /** A longer name is read each time, so that the set stays below 64 KiB. */
 const GOOD_NAME_CHARS_MAX = 64;
 
+/**
+ * The last good value at each place of a list. Messages repeat each other, and out of the dynamic table come the very
+ * same strings, so most values are known by a comparison of pointers.
+ */
+const RECENT_SLOTS = 64;
+const RECENT_CHARS_MAX = 256;
+const recentRequest: string[] = new Array(RECENT_SLOTS).fill('');
+const recentResponse: string[] = new Array(RECENT_SLOTS).fill('');
+const recentTrailers: string[] = new Array(RECENT_SLOTS).fill('');
+
 /** Which pseudo-headers a request had, as bits. */
 const HAS_METHOD = 1;
 const HAS_SCHEME = 2;
@@ -31,6 +41,7 @@ const HAS_PROTOCOL = 16;
 export function requestHead(list: HeaderList): Head | string {
   const head = new Head('', '', '', '', 0, []);
   let seen = 0;
+  const recent = recentRequest;
   let i = 0;
   for (; i < list.length; i += 2) {
     const name = list[i] as string;
@@ -39,10 +50,10 @@ export function requestHead(list: HeaderList): Head | string {
     const bit = takePseudo(head, name, value);
     if (bit === 0) return 'a pseudo-header that does not belong here';
     if ((seen & bit) !== 0) return `${name} appears twice`;
-    if (!isValue(value)) return `${name} has a forbidden character`;
+    if (!isValue(value, recent, i)) return `${name} has a forbidden character`;
     seen |= bit;
   }
-  const problem = readFields(list, i, head.headers);
+  const problem = readFields(list, i, head.headers, recent);
   if (problem !== null) return problem;
   return takeHost(head) ?? checkRequest(head, seen) ?? head;
 }
@@ -54,13 +65,13 @@ export function responseHead(list: HeaderList): Head | string {
   if (status < 100) return ':status is not a number';
   if (status === 101) return 'status 101 does not exist in HTTP/2';
   const head = Head.response(status, []);
-  return readFields(list, 2, head.headers) ?? head;
+  return readFields(list, 2, head.headers, recentResponse) ?? head;
 }
 
 /** Trailers, or why they are malformed. */
 export function trailerFields(list: HeaderList): { trailers: HeaderList } | string {
   const trailers: HeaderList = [];
-  return readFields(list, 0, trailers) ?? { trailers };
+  return readFields(list, 0, trailers, recentTrailers) ?? { trailers };
 }
 
 /** The declared body length in bytes; -1 none, -2 not valid (RFC 9110 §8.6). */
@@ -119,24 +130,26 @@ function isName(name: string): boolean {
 }
 
 /** RFC 9110 §5.5, as the HTTP/1.1 parser has it: no control character but HTAB may pass either codec, and no whitespace around. */
-function isValue(value: string): boolean {
+function isValue(value: string, recent: string[], place: number): boolean {
   const { length } = value;
-  if (length === 0) return true;
+  const slot = place % RECENT_SLOTS;
+  if (length === 0 || value === recent[slot]) return true;
   const first = value.charCodeAt(0);
   const last = value.charCodeAt(length - 1);
   if (first === SPACE || first === TAB || last === SPACE || last === TAB) return false;
   for (let i = 0; i < length; i++) if (VALUE[value.charCodeAt(i)] !== 1) return false;
+  if (length <= RECENT_CHARS_MAX) recent[slot] = value;
   return true;
 }
 
-function readFields(list: HeaderList, from: number, into: HeaderList): string | null {
+function readFields(list: HeaderList, from: number, into: HeaderList, recent: string[]): string | null {
   let cookieAt = -1;
   for (let i = from; i < list.length; i += 2) {
     const name = list[i] as string;
     const value = list[i + 1] as string;
     if (!isName(name))
       return name.startsWith(':') ? 'a pseudo-header after a field' : 'a field name is not lower-case token';
-    if (!isValue(value)) return `the value of ${name} has a forbidden character`;
+    if (!isValue(value, recent, i)) return `the value of ${name} has a forbidden character`;
     if (FORBIDDEN.has(name)) return `${name} is forbidden in HTTP/2`;
     if (name === 'te' && value !== 'trailers') return 'te may only say "trailers"';
     // Crumbs of one cookie header become one again (RFC 9113 §8.2.3).
