@@ -84,7 +84,7 @@ async function handle(message: ToWorker): Promise<void> {
     case 'drain':
       await opened;
       for (const listener of listeners) listener.stop();
-      await context.drain(message.deadlineMs);
+      await context.drain(message.drainMs);
       state.close();
       context.telemetry.flush();
       post({ type: 'drained' });

@@ -82,7 +82,7 @@ export type ToWorker =
   /** The worker's view for `admin`: endpoints with health, config. Answered by `dumped`. */
   | { readonly type: 'dump'; readonly request: number }
   /** Stop accepting, end keep-alive, let work finish until the deadline; answered by `drained`. */
-  | { readonly type: 'drain'; readonly deadlineMs: number };
+  | { readonly type: 'drain'; readonly drainMs: number };
 
 export interface ExplainQuery {
   /** `outbound`: where would it go; `inbound`: would it be let in. */

@@ -4,7 +4,7 @@
 import type { ListenerConfig } from '../base/messages.ts';
 import { serveHttp1 } from '../wire/http1/server.ts';
 import { serveHttp2 } from '../wire/http2/server.ts';
-import type { WireSocket } from '../wire/socket.ts';
+import type { ByteConnection } from '../wire/socket.ts';
 import type { StreamAcceptor } from '../wire/stream.ts';
 import type { WorkerContext } from './context.ts';
 import { type Spoken, sniff } from './sniff.ts';
@@ -21,7 +21,7 @@ export interface ConnectionSettings {
 /** As `serveConnection`, for a connection in the clear whose first bytes say which HTTP it is; anything else is counted and closed. */
 export function serveClear(
   context: WorkerContext,
-  wire: WireSocket,
+  wire: ByteConnection,
   accept: StreamAcceptor,
   settings: ConnectionSettings,
 ): void {
@@ -40,7 +40,7 @@ export function serveClear(
 /** Gives the connection its codec; each of its requests goes to `accept`. */
 export function serveConnection(
   context: WorkerContext,
-  wire: WireSocket,
+  wire: ByteConnection,
   protocol: 'http1' | 'http2',
   accept: StreamAcceptor,
   settings: ConnectionSettings,

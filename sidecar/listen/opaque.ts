@@ -6,7 +6,7 @@ import type { Origin } from '../proxy/origin.ts';
 import { exchangeTo } from '../proxy/serve.ts';
 import { ProxyError } from '../wire/error.ts';
 import type { HeaderList } from '../wire/headers.ts';
-import type { WireSocket } from '../wire/socket.ts';
+import type { ByteConnection } from '../wire/socket.ts';
 import { Head, type HttpStream, type StreamEvents } from '../wire/stream.ts';
 import type { WorkerContext } from './context.ts';
 
@@ -15,10 +15,10 @@ const SILENT: StreamEvents = { onHead() {}, onData() {}, onEnd() {}, onDrain() {
 /** The caller's side: has no head to send, so a refusal can only be a close. */
 class OpaqueCaller implements HttpStream {
   events: StreamEvents = SILENT;
-  private readonly wire: WireSocket;
+  private readonly wire: ByteConnection;
   private dead = false;
 
-  constructor(wire: WireSocket, onClose: () => void) {
+  constructor(wire: ByteConnection, onClose: () => void) {
     this.wire = wire;
     wire.events = {
       onBytes: (chunk) => this.events.onData(chunk, false),
@@ -66,7 +66,12 @@ class OpaqueCaller implements HttpStream {
 }
 
 /** Relays a connection to an opaque port. */
-export function relayOpaque(context: WorkerContext, origin: Origin, wire: WireSocket, destination: Destination): void {
+export function relayOpaque(
+  context: WorkerContext,
+  origin: Origin,
+  wire: ByteConnection,
+  destination: Destination,
+): void {
   const untrack = context.track(origin.service === '' ? 'outbound' : 'local', {
     // Nothing in an opaque stream says "go away": it lives until the deadline.
     drain() {},

@@ -8,7 +8,7 @@ import { findHost, portInAuthority, portOf } from '../proxy/decide.ts';
 import type { Origin } from '../proxy/origin.ts';
 import { RequestServer } from '../proxy/serve.ts';
 import { ProxyError } from '../wire/error.ts';
-import { WireSocket } from '../wire/socket.ts';
+import { type ByteConnection, WireSocket } from '../wire/socket.ts';
 import { Head, type HttpStream } from '../wire/stream.ts';
 import { bindListener } from './bind.ts';
 import { serveClear } from './connection.ts';
@@ -53,7 +53,7 @@ function opaqueOf(context: WorkerContext, service: string, port: number): Destin
 
 function serveSniffed(
   context: WorkerContext,
-  wire: WireSocket,
+  wire: ByteConnection,
   server: RequestServer,
   listener: 'outbound' | 'local',
 ): void {

@@ -4,7 +4,7 @@
 import { LIMITS } from '../base/limits.ts';
 import type { ListenerConfig } from '../base/messages.ts';
 import { WheelTimer } from '../base/timer-wheel.ts';
-import type { WireSocket } from '../wire/socket.ts';
+import type { ByteConnection } from '../wire/socket.ts';
 import type { WorkerContext } from './context.ts';
 
 export type Spoken = 'http1' | 'http2' | 'tls' | 'other';
@@ -31,7 +31,7 @@ export function protocolOf(bytes: Uint8Array): Spoken | null {
  */
 export function sniff(
   context: WorkerContext,
-  wire: WireSocket,
+  wire: ByteConnection,
   listener: ListenerConfig['kind'],
   onKnown: (spoken: Spoken) => void,
   onGone: () => void = () => {},

@@ -1,13 +1,15 @@
 // The bytes inside a CONNECT as a connection of their own, so that the codecs serve a tunnel as they serve a socket.
 
 import { ProxyError } from '../wire/error.ts';
-import type { SocketEvents, WireSocket } from '../wire/socket.ts';
+import { type ByteConnection, contain, type SocketEvents } from '../wire/socket.ts';
 import type { HttpStream, StreamEvents } from '../wire/stream.ts';
 
 const SILENT: SocketEvents = { onBytes() {}, onDrain() {}, onEnd() {}, onClose() {} };
 
-/** Both faces: a stream's events on one side, what codecs use of a WireSocket on the other. */
-class TunnelSocket implements StreamEvents {
+/** Both faces: a stream's events on one side, a connection on the other. */
+class TunnelSocket implements StreamEvents, ByteConnection {
+  /** The stream's own socket gathers the writes of a turn, and bounds them. */
+  readonly bufferedBytes = 0;
   events: SocketEvents = SILENT;
   private readonly stream: HttpStream;
   private localEnded = false;
@@ -42,7 +44,12 @@ class TunnelSocket implements StreamEvents {
     if (this.closed) return;
     this.closed = true;
     this.stream.reset(new ProxyError('cancelled', 'local', error?.message ?? 'the tunnel was closed'));
-    queueMicrotask(() => this.events.onClose(error));
+    queueMicrotask(() => this.close(error));
+  }
+
+  destroySoon(): void {
+    this.end();
+    this.destroy();
   }
 
   pause(): void {
@@ -53,44 +60,47 @@ class TunnelSocket implements StreamEvents {
     this.stream.resume();
   }
 
-  /** Nothing is held back: the stream's own socket gathers the writes of a turn. */
-  flush(): void {}
+  guard(run: () => void): void {
+    contain(this, run);
+  }
 
   onHead(): void {}
 
   onData(chunk: Uint8Array, end: boolean): void {
-    if (chunk.length > 0) this.events.onBytes(chunk);
+    if (chunk.length > 0) this.guard(() => this.events.onBytes(chunk));
     if (end) this.onEnd();
   }
 
   onEnd(): void {
     if (this.remoteEnded || this.closed) return;
     this.remoteEnded = true;
-    this.events.onEnd();
+    this.guard(() => this.events.onEnd());
     this.closeIfOver();
   }
 
   onDrain(): void {
-    this.events.onDrain();
+    this.guard(() => this.events.onDrain());
   }
 
   onReset(error: ProxyError): void {
-    if (this.closed) return;
+    if (!this.closed) this.close(error);
+  }
+
+  private close(error: Error | null): void {
     this.closed = true;
-    this.events.onClose(error);
+    this.guard(() => this.events.onClose(error));
   }
 
   private closeIfOver(): void {
     if (!this.localEnded || !this.remoteEnded || this.closed) return;
     this.closed = true;
-    queueMicrotask(() => this.events.onClose(null));
+    queueMicrotask(() => this.close(null));
   }
 }
 
 /** Takes over a stream whose CONNECT was answered. */
-export function tunnelSocket(stream: HttpStream): WireSocket {
+export function tunnelSocket(stream: HttpStream): ByteConnection {
   const tunnel = new TunnelSocket(stream);
   stream.events = tunnel;
-  // A class type is nominal through its private fields; codecs use the public ones only, which are all here.
-  return tunnel as unknown as WireSocket;
+  return tunnel;
 }

@@ -88,8 +88,8 @@ export class LiveContext implements WorkerContext {
     this.post({ type: 'contained', stack: error.stack ?? error.message });
   }
 
-  /** Lets every connection finish; resolves when the last is gone, which the deadline sees to. */
-  drain(deadlineMs: number): Promise<void> {
+  /** Lets every connection finish; resolves when the last is gone; after `drainMs` those left are destroyed. */
+  drain(drainMs: number): Promise<void> {
     this.draining = true;
     return new Promise((resolve) => {
       const timer = new WheelTimer(() => {
@@ -102,7 +102,7 @@ export class LiveContext implements WorkerContext {
         resolve();
       };
       this.onEmpty = finish;
-      this.wheel.arm(timer, deadlineMs);
+      this.wheel.arm(timer, drainMs);
       for (const connection of [...this.open]) connection.drain();
       if (this.open.size === 0) finish();
     });

@@ -3,16 +3,16 @@
 
 import { ProxyError } from '../wire/error.ts';
 import type { HeaderList } from '../wire/headers.ts';
-import type { WireSocket } from '../wire/socket.ts';
+import type { ByteConnection } from '../wire/socket.ts';
 import { Head, type HttpStream, type StreamEvents } from '../wire/stream.ts';
 
 /** The one stream of a TCP connection. */
 export class OpaqueStream implements HttpStream {
   events: StreamEvents;
-  private readonly wire: WireSocket;
+  private readonly wire: ByteConnection;
   private dead = false;
 
-  constructor(wire: WireSocket, events: StreamEvents) {
+  constructor(wire: ByteConnection, events: StreamEvents) {
     this.wire = wire;
     this.events = events;
     wire.events = {

@@ -47,8 +47,30 @@ function flushAll(): void {
   for (let i = 0; i < batch.length; i++) (batch[i] as WireSocket).flush();
 }
 
+/** A connection as codecs use it: a socket, or the bytes inside a CONNECT. */
+export interface ByteConnection {
+  events: SocketEvents;
+  readonly isClosed: boolean;
+  /** Bytes accepted and not yet taken by the kernel. */
+  readonly bufferedBytes: number;
+  /** Queues bytes (a string is latin1, as HTTP/1 heads are). The piece is taken either way; false: wait for onDrain. */
+  write(piece: string | Uint8Array): boolean;
+  /** As `write`, of `bytes[0, length)`, which the caller may use again at once. */
+  writeCopy(bytes: Buffer, length: number): boolean;
+  /** Sends FIN after everything queued. Reading goes on until the peer ends, too. */
+  end(): void;
+  /** Drops the connection and what is queued. onClose follows. */
+  destroy(error?: Error | null): void;
+  /** Sends what is queued, then drops the connection whether or not the peer closes its side. */
+  destroySoon(): void;
+  pause(): void;
+  resume(): void;
+  /** Runs codec code outside of a socket event: a throw ends this connection and never the worker. */
+  guard(run: () => void): void;
+}
+
 /** A connection as codecs see it: over TCP, TLS or a unix socket alike. Created around an accepted or connected socket with `allowHalfOpen`. */
-export class WireSocket {
+export class WireSocket implements ByteConnection {
   events: SocketEvents = SILENT;
   /** The socket underneath: for addresses and TLS facts, never for reading or writing. */
   readonly socket: Socket;
@@ -127,6 +149,11 @@ export class WireSocket {
   destroy(error: Error | null = null): void {
     if (this.failure === null) this.failure = error;
     this.socket.destroy();
+  }
+
+  destroySoon(): void {
+    this.flush();
+    this.socket.destroySoon();
   }
 
   pause(): void {
@@ -260,13 +287,8 @@ export class WireSocket {
     }
   }
 
-  /** Runs codec code: a throw ends this connection and never the worker. For callbacks that no socket event covers, too. */
   guard(run: () => void): void {
-    try {
-      run();
-    } catch (error) {
-      this.contain(error as Error);
-    }
+    contain(this, run);
   }
 
   private contain(error: Error): void {
@@ -287,4 +309,14 @@ let onSocketThrow: (error: Error) => void = NOTHING;
 /** Says who counts and logs a throw that was contained to its connection. One per thread; set once at start. */
 export function reportSocketThrows(report: (error: Error) => void): void {
   onSocketThrow = report;
+}
+
+/** What `guard` does for every kind of connection. */
+export function contain(connection: ByteConnection, run: () => void): void {
+  try {
+    run();
+  } catch (error) {
+    onSocketThrow(error as Error);
+    connection.destroy(error as Error);
+  }
 }

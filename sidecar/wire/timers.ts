@@ -4,7 +4,7 @@
 import { threadClock } from '../base/clock.ts';
 import { LIMITS } from '../base/limits.ts';
 import { TimerWheel, WheelTimer } from '../base/timer-wheel.ts';
-import type { WireSocket } from './socket.ts';
+import type { ByteConnection } from './socket.ts';
 
 /** What a connection waits for. `busy`: for nothing that is bounded here, a request is under way. */
 export type Waiting = 'busy' | 'head' | 'idle' | 'close';
@@ -36,7 +36,7 @@ export class ConnectionTimer {
   private waiting: Waiting = 'busy';
 
   /** `onTimeout` is told which wait was too long; what it throws ends the connection only. */
-  constructor(socket: WireSocket, timeouts: WireTimeouts, onTimeout: (waiting: Waiting) => void) {
+  constructor(socket: ByteConnection, timeouts: WireTimeouts, onTimeout: (waiting: Waiting) => void) {
     this.wheel = timeouts.wheel ?? threadWheel();
     this.headMs = timeouts.headTimeoutMs ?? LIMITS.headerTimeoutMs;
     this.idleMs = timeouts.idleTimeoutMs ?? LIMITS.connectionIdleMs;

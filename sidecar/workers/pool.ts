@@ -141,7 +141,7 @@ export class WorkerPool {
   /** Stops accepting; resolves when every worker has finished its work, or `drainMs` are over. */
   async drain(drainMs: number): Promise<void> {
     this.#stopping = true;
-    const message: ToWorker = { type: 'drain', deadlineMs: Date.now() + drainMs };
+    const message: ToWorker = { type: 'drain', drainMs };
     // A little more than the workers' own deadline, which ends connections in order.
     await Promise.all(this.#members.map((member) => this.#ask(member, 'drained:0', message, drainMs + 1_000)));
   }

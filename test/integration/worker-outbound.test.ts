@@ -104,6 +104,25 @@ test('CONNECT to a Service is a redirected connection, and to anything else refu
   expect(refused.response.statusCode).toBe(404);
 });
 
+test('one tunnel carries several kept-alive requests', async () => {
+  await rig.apply(service('shop/orders'), endpoint('shop/orders', await app('v1')));
+  const request = http.request({
+    host: '127.0.0.1',
+    port: rig.port,
+    method: 'CONNECT',
+    path: 'orders:80',
+    agent: false,
+  });
+  request.end();
+  const [, socket] = await once(request, 'connect');
+  for (const path of ['/a', '/b', '/c']) {
+    socket.write(`GET ${path} HTTP/1.1\r\nhost: orders\r\n\r\n`);
+    let answer = '';
+    while (!answer.includes(`v1 ${path} orders`)) answer += (await once(socket, 'data'))[0];
+  }
+  socket.destroy();
+});
+
 test('weights hold, and a route changes while requests flow without one that fails', async () => {
   const [one, two] = [await app('v1'), await app('v2')];
   const split = (weight: number) =>

@@ -163,7 +163,7 @@ export async function workerRig(apps: readonly LocalApp[] = []): Promise<WorkerR
     },
     async drain(deadlineMs) {
       const drained = answer('drained');
-      post({ type: 'drain', deadlineMs });
+      post({ type: 'drain', drainMs: deadlineMs });
       await drained;
     },
     async close() {

@@ -3,7 +3,7 @@
 import { ProxyError } from '../error.ts';
 import type { HeaderList } from '../headers.ts';
 import { headerValue } from '../headers.ts';
-import type { WireSocket } from '../socket.ts';
+import type { ByteConnection } from '../socket.ts';
 import type { Framing } from './serialize.ts';
 import { lastChunk } from './serialize.ts';
 
@@ -30,10 +30,10 @@ export class BodyWriter {
   framing: Framing = 'none';
   /** More or fewer bytes were written than Content-Length said, or trailers that cannot be carried: only the connection's end tells the peer. */
   isBroken = false;
-  private readonly socket: WireSocket;
+  private readonly socket: ByteConnection;
   private left = 0;
 
-  constructor(socket: WireSocket) {
+  constructor(socket: ByteConnection) {
     this.socket = socket;
   }
 

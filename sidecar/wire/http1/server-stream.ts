@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import type { ProxyError } from '../error.ts';
 import type { HeaderList } from '../headers.ts';
 import { headerValue } from '../headers.ts';
-import type { WireSocket } from '../socket.ts';
+import type { ByteConnection } from '../socket.ts';
 import type { Head, HttpStream, StreamEvents } from '../stream.ts';
 import { BodyWriter, BROKEN_BODY, declaredLength, WRITTEN_BEFORE_HEAD } from './body.ts';
 import type { Http1Parser } from './parse.ts';
@@ -40,7 +40,7 @@ export class ServerStream implements HttpStream {
   /** Why our side abandons the connection; what the owner hears with its close. */
   failure: ProxyError | null = null;
   private readonly connection: ServerStreamHost;
-  private readonly socket: WireSocket;
+  private readonly socket: ByteConnection;
   private readonly parser: Http1Parser;
   private readonly body: BodyWriter;
   private readonly method: string;
@@ -49,7 +49,7 @@ export class ServerStream implements HttpStream {
   private isSaturated = false;
   private isDead = false;
 
-  constructor(connection: ServerStreamHost, socket: WireSocket, parser: Http1Parser, head: Head, end: boolean) {
+  constructor(connection: ServerStreamHost, socket: ByteConnection, parser: Http1Parser, head: Head, end: boolean) {
     this.connection = connection;
     this.socket = socket;
     this.parser = parser;

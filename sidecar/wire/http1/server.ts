@@ -2,7 +2,7 @@
 
 import { ProxyError } from '../error.ts';
 import type { HeaderList } from '../headers.ts';
-import type { SocketEvents, WireSocket } from '../socket.ts';
+import type { ByteConnection, SocketEvents } from '../socket.ts';
 import type { StreamAcceptor } from '../stream.ts';
 import { Head } from '../stream.ts';
 import { ConnectionTimer, type Waiting, type WireTimeouts } from '../timers.ts';
@@ -32,7 +32,7 @@ interface Http1ServerOptions extends WireTimeouts {
 
 /** Serves a connection. `accept` is called for each request before its head. The socket's server needs `allowHalfOpen`. */
 export function serveHttp1(
-  socket: WireSocket,
+  socket: ByteConnection,
   accept: StreamAcceptor,
   options: Http1ServerOptions,
 ): Http1ServerConnection {
@@ -41,7 +41,7 @@ export function serveHttp1(
 
 /** One downstream HTTP/1.1 connection. A FIN in the middle of a request means that the client went away, and cancels it; behind a whole one it ends only the connection. */
 export class Http1ServerConnection implements SocketEvents, ParserSink, ServerStreamHost {
-  private readonly socket: WireSocket;
+  private readonly socket: ByteConnection;
   private readonly accept: StreamAcceptor;
   private readonly options: Http1ServerOptions;
   private readonly parser: Http1Parser;
@@ -53,7 +53,7 @@ export class Http1ServerConnection implements SocketEvents, ParserSink, ServerSt
   private lingerBytes = 0;
   private readonly timer: ConnectionTimer;
 
-  constructor(socket: WireSocket, accept: StreamAcceptor, options: Http1ServerOptions) {
+  constructor(socket: ByteConnection, accept: StreamAcceptor, options: Http1ServerOptions) {
     this.socket = socket;
     this.accept = accept;
     this.options = options;

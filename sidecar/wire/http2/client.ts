@@ -3,7 +3,7 @@
 import { ProxyError } from '../error.ts';
 import type { HeaderList } from '../headers.ts';
 import { removeHeader } from '../headers.ts';
-import type { WireSocket } from '../socket.ts';
+import type { ByteConnection } from '../socket.ts';
 import type { HttpStream, StreamEvents } from '../stream.ts';
 import type { WireTimeouts } from '../timers.ts';
 import { CODE, SETTING } from './frames.ts';
@@ -34,7 +34,7 @@ export class Http2ClientConnection implements SessionRole {
   private leaving = false;
   private nextId = 1;
 
-  constructor(socket: WireSocket, listener: Http2ClientEvents) {
+  constructor(socket: ByteConnection, listener: Http2ClientEvents) {
     this.listener = listener;
     this.session = new Http2Session(socket, this, listener);
     const session = this.session;

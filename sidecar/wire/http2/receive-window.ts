@@ -1,18 +1,18 @@
 // The connection's receive window: credited on receipt, so that a stalled stream never stops its siblings, until all
 // paused streams together hold too much. And the streams we reset, whose late frames are ignored.
 
-import type { WireSocket } from '../socket.ts';
+import type { ByteConnection } from '../socket.ts';
 import { FRAME, wordFrame } from './frames.ts';
 import { CONNECTION_WINDOW_BYTES, HELD_BYTES_MAX, RESET_MEMORY_STREAMS } from './limits.ts';
 
 /** What a peer may send on the connection, and what waits here for slow readers. */
 export class ReceiveWindow {
-  private readonly socket: WireSocket;
+  private readonly socket: ByteConnection;
   private left = CONNECTION_WINDOW_BYTES;
   private unreported = 0;
   private heldBytes = 0;
 
-  constructor(socket: WireSocket) {
+  constructor(socket: ByteConnection) {
     this.socket = socket;
   }
 

@@ -2,7 +2,7 @@
 
 import { ProxyError } from '../error.ts';
 import type { HeaderList } from '../headers.ts';
-import type { WireSocket } from '../socket.ts';
+import type { ByteConnection } from '../socket.ts';
 import { Head, type StreamAcceptor } from '../stream.ts';
 import { ConnectionTimer, type WireTimeouts } from '../timers.ts';
 import { CODE, pingFrame, SETTING } from './frames.ts';
@@ -39,7 +39,7 @@ export class Http2ServerConnection implements SessionRole {
   private prefaceRead = 0;
   private draining: 'no' | 'announced' | 'final' = 'no';
 
-  constructor(socket: WireSocket, accept: StreamAcceptor, options: Http2ServerOptions) {
+  constructor(socket: ByteConnection, accept: StreamAcceptor, options: Http2ServerOptions) {
     this.accept = accept;
     this.options = options;
     this.streamsMax = options.maxConcurrentStreams ?? CONCURRENT_STREAMS;
@@ -168,7 +168,7 @@ export class Http2ServerConnection implements SessionRole {
 
 /** Serves HTTP/2 on an accepted connection; every request stream is given to `accept`. */
 export function serveHttp2(
-  socket: WireSocket,
+  socket: ByteConnection,
   accept: StreamAcceptor,
   options: Http2ServerOptions,
 ): Http2ServerConnection {

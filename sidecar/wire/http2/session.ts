@@ -4,7 +4,7 @@
 import { performance } from 'node:perf_hooks';
 import { ProxyError } from '../error.ts';
 import type { HeaderList } from '../headers.ts';
-import type { WireSocket } from '../socket.ts';
+import type { ByteConnection } from '../socket.ts';
 import type { Head } from '../stream.ts';
 import { ConnectionTimer, type Waiting, type WireTimeouts } from '../timers.ts';
 import { FloodGuard } from './flood.ts';
@@ -49,7 +49,7 @@ export class Http2Session implements StreamHost {
   /** Whether the peer takes extended CONNECT (RFC 8441 §3). */
   peerConnectProtocol = false;
   closed = false;
-  readonly socket: WireSocket;
+  readonly socket: ByteConnection;
   private readonly role: SessionRole;
   private readonly encoder = new HpackEncoder();
   private readonly decoder = new HpackDecoder();
@@ -69,7 +69,7 @@ export class Http2Session implements StreamHost {
   private block: Uint8Array[] = [];
   private blockBytes = 0;
 
-  constructor(socket: WireSocket, role: SessionRole, timeouts: WireTimeouts) {
+  constructor(socket: ByteConnection, role: SessionRole, timeouts: WireTimeouts) {
     this.socket = socket;
     this.role = role;
     this.receiveWindow = new ReceiveWindow(socket);
@@ -220,9 +220,8 @@ export class Http2Session implements StreamHost {
     this.timer.stop();
     this.sendGoaway(this.role.isServer ? this.lastStreamId : 0, code);
     this.failStreams(reason);
-    this.socket.flush();
-    // GOAWAY goes out, then the connection is dropped whether or not the peer closes its side.
-    this.socket.socket.destroySoon();
+    // GOAWAY goes out.
+    this.socket.destroySoon();
   }
 
   /** Why the last block's list is cut: it exceeded the decoded limits. */
