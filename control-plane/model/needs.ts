@@ -46,18 +46,7 @@ export function needs(resources: readonly Resource[], identity: NeedsIdentity): 
   }
   addRoutes(of(resources, 'Route'), seen, identity, add);
   for (const policy of policies) addAuthorization(policy, own, identity.trustDomain, add);
-  for (const policy of of(resources, 'Telemetry')) {
-    const targets = own
-      .filter((service) => targetsOf(policy, service).length > 0)
-      .filter((service) => !shadowed(policy, service, resources))
-      .map(keyOf);
-    if (targets.length === 0 || policy.message.spec === undefined) continue;
-    add(
-      mesh.TelemetrySchema,
-      keyOf(policy),
-      create(mesh.TelemetrySchema, { name: keyOf(policy), services: targets, spec: policy.message.spec }),
-    );
-  }
+  for (const policy of of(resources, 'Telemetry')) addTelemetry(policy, own, identity, resources, add);
   for (const provider of of(resources, 'Provider')) {
     if (provider.namespace !== identity.namespace || provider.message.spec === undefined) continue;
     const { caPem } = provider;
@@ -162,6 +151,27 @@ function targetsOf(policy: Resource<'Authorization'> | Resource<'Telemetry'>, se
   return targets
     .filter((target) => target.name === '' || target.name === service.name)
     .map((target) => target.sectionName);
+}
+
+function addTelemetry(
+  policy: Resource<'Telemetry'>,
+  own: readonly Resource<'Service'>[],
+  identity: NeedsIdentity,
+  resources: readonly Resource[],
+  add: Add,
+): void {
+  const spec = policy.message.spec;
+  if (spec === undefined) return;
+  const services = own
+    .filter((service) => targetsOf(policy, service).length > 0 && !shadowed(policy, service, resources))
+    .map(keyOf);
+  const name = keyOf(policy);
+  const callersWithoutService =
+    own.length === 0 &&
+    policy.namespace === identity.namespace &&
+    spec.targetRefs.every((target) => target.name === '');
+  if (services.length === 0 && !callersWithoutService) return;
+  add(mesh.TelemetrySchema, name, create(mesh.TelemetrySchema, { name, services, spec, callersWithoutService }));
 }
 
 /** A Telemetry of the whole namespace gives way to one that names the Service. */

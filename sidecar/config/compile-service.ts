@@ -232,6 +232,7 @@ export function compileModel(message: Model, errors: CompileError[]): CompiledMo
 export interface CompiledTelemetryResource {
   readonly name: string;
   readonly services: readonly string[];
+  readonly callersWithoutService: boolean;
   readonly traceShare: number | null;
   readonly logShare: number | null;
 }
@@ -242,14 +243,20 @@ export function compileTelemetry(message: Telemetry): CompiledTelemetryResource 
   return {
     name: message.name,
     services: [...message.services],
+    callersWithoutService: message.callersWithoutService,
     traceShare: tracing === undefined ? null : share(tracing),
     logShare: log === undefined ? null : share(log),
   };
 }
 
-/** What holds for a Service: of several, the first by name that says something. */
-export function telemetryOf(service: string, all: readonly CompiledTelemetryResource[]): CompiledTelemetry {
-  const mine = all.filter((one) => one.services.includes(service)).sort((a, b) => (a.name < b.name ? -1 : 1));
+/**
+ * What holds for a Service: of several, the first by name that says something.
+ * @param service null: a caller that serves none.
+ */
+export function telemetryOf(service: string | null, all: readonly CompiledTelemetryResource[]): CompiledTelemetry {
+  const mine = all
+    .filter((one) => (service === null ? one.callersWithoutService : one.services.includes(service)))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
   if (mine.length === 0) return DEFAULT_TELEMETRY;
   return {
     traceShare: mine.find((one) => one.traceShare !== null)?.traceShare ?? DEFAULT_TELEMETRY.traceShare,

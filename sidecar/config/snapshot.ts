@@ -104,7 +104,12 @@ export interface Snapshot {
   readonly providers: ReadonlyMap<string, ProviderState>;
   /** By what applications write in `model`. */
   readonly models: ReadonlyMap<string, ModelState>;
+  /** Of the own application's calls. */
+  readonly telemetry: CompiledTelemetry;
 }
+
+/** What is recorded of a Service that no Telemetry speaks of. */
+export const DEFAULT_TELEMETRY: CompiledTelemetry = { traceShare: 1, logShare: 0 };
 
 /** Before the first resources: knows no host, lets nobody in. */
 export const EMPTY_SNAPSHOT: Snapshot = {
@@ -113,6 +118,7 @@ export const EMPTY_SNAPSHOT: Snapshot = {
   ownServices: new Map(),
   providers: new Map(),
   models: new Map(),
+  telemetry: DEFAULT_TELEMETRY,
 };
 
 /** The authorization of a Service whose policies are not known: nobody may call. */
@@ -123,9 +129,6 @@ export const DENY_ALL: ServiceAuthorization = {
   allow: [],
   hasAllow: true,
 };
-
-/** What is recorded of a Service that no Telemetry speaks of. */
-export const DEFAULT_TELEMETRY: CompiledTelemetry = { traceShare: 1, logShare: 0 };
 
 /** Neither tried again nor routed: what a receiver's sidecar does for its application. Idle as the caller's; the caller's timeout ends a slow request. */
 export const INBOUND_RULE: CompiledRule = {

@@ -72,7 +72,7 @@ export class ConfigState {
   private readonly hostCache: HostCache = new Map();
   private readonly filtered = new WeakMap<MethodIndex, Map<string, MethodIndex>>();
   private cached = new Map<string, CachedService>();
-  private telemetryOfService = new Map<string, CompiledTelemetry>();
+  private telemetryOfService = new Map<string | null, CompiledTelemetry>();
   private last: Promise<unknown> = Promise.resolve();
 
   constructor(context: StateContext) {
@@ -147,11 +147,12 @@ export class ConfigState {
       this.hostCache,
     );
     errors.push(...tieErrors(ties, upserts));
-    const services = yield* this.buildServices();
+    const telemetry = this.telemetry(this.callerService());
+    const services = yield* this.buildServices(telemetry);
     const ownServices = this.buildOwn();
-    const providers = this.buildProviders();
+    const providers = this.buildProviders(telemetry);
     const models = this.buildModels(providers);
-    this.context.publish({ table, services, ownServices, providers, models });
+    this.context.publish({ table, services, ownServices, providers, models, telemetry });
     this.dropUnused(services, ownServices, providers);
     return errors;
   }
@@ -226,11 +227,10 @@ export class ConfigState {
     this.resolved.set(name, resolved);
   }
 
-  private *buildServices(): Generator<void, Map<string, ServiceState>> {
+  private *buildServices(telemetry: CompiledTelemetry): Generator<void, Map<string, ServiceState>> {
     const services = new Map<string, ServiceState>();
     const cached = new Map<string, CachedService>();
     for (const [name, compiled] of this.resources.services) {
-      const telemetry = this.telemetry(name);
       const transcode = this.transcode(compiled);
       let entry = this.cached.get(name);
       if (entry?.compiled !== compiled || entry.telemetry !== telemetry || entry.transcode !== transcode)
@@ -320,7 +320,7 @@ export class ConfigState {
     return mine.length === 1 ? mine[0] : undefined;
   }
 
-  private buildProviders(): Map<string, ProviderState> {
+  private buildProviders(telemetry: CompiledTelemetry): Map<string, ProviderState> {
     const providers = new Map<string, ProviderState>();
     for (const [name, compiled] of this.resources.providers) {
       const { upstream, stats } = this.target('ai', name, 0, compiled.settings);
@@ -333,7 +333,7 @@ export class ConfigState {
         tls: compiled.settings.tls === 'off' ? 'off' : 'simple',
         cluster: upstream.cluster,
         stats,
-        telemetry: this.telemetry(name),
+        telemetry,
         transcode: null,
       };
       providers.set(name, { name, destination, rule: AI_RULE });
@@ -381,7 +381,18 @@ export class ConfigState {
     return models;
   }
 
-  private telemetry(service: string): CompiledTelemetry {
+  /** Whose Telemetry the calls of the application follow: of several Services the first `--app`'s. Null: it serves none. */
+  private callerService(): string | null {
+    for (const app of this.context.apps) {
+      const served = this.serviceOfApp(app);
+      if (served !== undefined) return served.name;
+    }
+    const id = this.context.spiffeId();
+    const mine = [...this.resources.services.values()].filter((service) => service.identities.has(id));
+    return mine.map(({ name }) => name).sort()[0] ?? null;
+  }
+
+  private telemetry(service: string | null): CompiledTelemetry {
     let found = this.telemetryOfService.get(service);
     if (found === undefined) {
       const all: CompiledTelemetryResource[] = [...this.resources.telemetries.values()];

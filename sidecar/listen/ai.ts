@@ -86,6 +86,7 @@ class ModelCall implements ChatOptions {
     request.head = head;
     request.localStatus = status;
     request.stats.active.add(1);
+    request.telemetry = context.snapshot.telemetry;
     const left =
       status === 0 ? new ProxyError('cancelled', 'downstream', 'the client left before its request was whole') : null;
     finish(context, request, left);

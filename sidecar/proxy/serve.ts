@@ -229,6 +229,7 @@ export class RequestServer implements AttemptContext {
 
   private noteUnknown(request: ProxiedRequest): void {
     request.stats.active.add(1);
+    request.telemetry = this.context.snapshot.telemetry;
   }
 }
 

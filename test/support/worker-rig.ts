@@ -47,9 +47,9 @@ export function route(
   return resource(RouteSchema, name, { name, ...init });
 }
 
-/** Logs every request to `of`. */
-export function logged(of: string): ResourceBytes {
-  const init = { name: 'shop/log', services: [of], spec: { accessLog: { samplingPercent: 100 } } };
+/** Logs every call of the application. */
+export function logged(): ResourceBytes {
+  const init = { name: 'shop/log', callersWithoutService: true, spec: { accessLog: { samplingPercent: 100 } } };
   return resource(TelemetrySchema, 'shop/log', init);
 }
 
@@ -57,6 +57,7 @@ export interface WorkerRig {
   /** Of the outbound listener. */
   readonly port: number;
   readonly localPort: number;
+  readonly inboundPort: number;
   readonly records: TelemetryRecord[];
   readonly contained: string[];
   /** Counts by `family label label ...`. */
@@ -69,9 +70,9 @@ export interface WorkerRig {
   close(): Promise<void>;
 }
 
-/** Starts a worker in namespace `shop` with an outbound listener, and a local one for `shop/orders`. */
+/** Starts a worker in namespace `shop` with an outbound listener, a local one for `shop/orders`, and an inbound one for `apps`. */
 export async function workerRig(apps: readonly LocalApp[] = []): Promise<WorkerRig> {
-  const [port, localPort] = await freePorts();
+  const [port, localPort, inboundPort] = await freePorts();
   const counters = createCounterMemory(2, 8192);
   const column = new Float64Array(counters.buffer);
   const slots = new Map<string, number>();
@@ -80,6 +81,7 @@ export async function workerRig(apps: readonly LocalApp[] = []): Promise<WorkerR
   const listeners: ListenerConfig[] = [
     { kind: 'outbound', port, service: '', ...common },
     { kind: 'local', port: localPort, service: 'shop/orders', ...common },
+    { kind: 'inbound', port: inboundPort, service: '', ...common },
   ];
   const worker = new Worker(new URL('../../sidecar/worker.ts', import.meta.url), {
     workerData: {
@@ -131,6 +133,7 @@ export async function workerRig(apps: readonly LocalApp[] = []): Promise<WorkerR
   return {
     port,
     localPort,
+    inboundPort,
     records,
     contained,
     count(family, ...labels) {
@@ -172,9 +175,9 @@ export async function workerRig(apps: readonly LocalApp[] = []): Promise<WorkerR
   };
 }
 
-/** Two ports that were free a moment ago, as main's exclusive bind finds them. */
-async function freePorts(): Promise<[number, number]> {
-  const servers: Server[] = [createServer(), createServer()];
+/** Three ports that were free a moment ago, as main's exclusive bind finds them. */
+async function freePorts(): Promise<[number, number, number]> {
+  const servers: Server[] = [createServer(), createServer(), createServer()];
   const ports: number[] = [];
   for (const server of servers) {
     server.listen(0, '127.0.0.1');
@@ -185,7 +188,7 @@ async function freePorts(): Promise<[number, number]> {
     server.close();
     await once(server, 'close');
   }
-  return ports as [number, number];
+  return ports as [number, number, number];
 }
 
 /** Polls until `holds`, at most 5 s. */

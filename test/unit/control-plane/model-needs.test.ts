@@ -109,3 +109,24 @@ test.each([
 ])('the nearest to %s is %s', (word, expected) => {
   expect(nearest(word, ['ports', 'localPort', 'MUTUAL', 'a'])).toBe(expected);
 });
+
+test('a Telemetry goes to the Services that it holds for, and to callers without one when it holds for the namespace', () => {
+  const policies = `${service('a')}${service('b')}
+kind: Telemetry
+metadata: { name: all }
+spec: { accessLog: { samplingPercent: 1 } }
+---
+kind: Telemetry
+metadata: { name: of-a }
+spec: { targetRefs: [{ name: a }], accessLog: { samplingPercent: 2 } }
+---`;
+  const got = (account: string, namespace?: string) =>
+    [...sidecar(policies, account, namespace).entries()].flatMap(([key, message]) => {
+      const { services, callersWithoutService } = message as { services: string[]; callersWithoutService: boolean };
+      return key.startsWith('Telemetry') ? [[key, services, callersWithoutService]] : [];
+    });
+  expect(got('a')).toEqual([['Telemetry default/of-a', ['default/a'], false]]);
+  expect(got('b')).toEqual([['Telemetry default/all', ['default/b'], false]]);
+  expect(got('client')).toEqual([['Telemetry default/all', [], true]]);
+  expect(got('client', 'other')).toEqual([]);
+});
