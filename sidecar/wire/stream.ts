@@ -24,6 +24,13 @@ export class Head {
   headers: HeaderList;
   /** Extended CONNECT's `:protocol`, or the HTTP/1.1 `Upgrade` token (e.g. `websocket`), else empty. */
   protocol: string;
+  /**
+   * Response written to a server stream: it is the connection's last, because whoever answers trusts nothing behind
+   * the request. Default false. HTTP/1.1 says `connection: close`, reads on for a while so that the client gets the
+   * whole answer, then closes (RFC 9112 §9.6); HTTP/2 ends streams one by one and ignores it. A `connection` field in
+   * `headers` has no such effect.
+   */
+  closes = false;
 
   constructor(
     method: string,

@@ -139,10 +139,9 @@ export class ServerStream implements HttpStream {
     else this.body.start(this.parser.isHttp11 ? 'chunked' : 'close', 0);
     // An upgrade that is not taken was a request without a body, complete as it stands; a refused CONNECT is not worth keeping.
     if (this.protocol !== '') this.requestDone = true;
-    this.mustClose = this.connection.isLast || !this.requestDone || this.body.framing === 'close';
     // A request whose body is still coming may yet end before its response does: only then is the connection kept.
-    if (!this.requestDone && !end && this.method !== 'CONNECT')
-      this.mustClose = this.connection.isLast || !this.parser.isHttp11;
+    const mayGoOn = this.requestDone || (!end && this.method !== 'CONNECT');
+    this.mustClose = head.closes || this.connection.isLast || !mayGoOn || this.body.framing === 'close';
     const isEmpty = end && !hasNoBody && length < 0;
     this.write(responseHead(head, this.body.framing, isEmpty, this.mustClose, ''), head.headers);
   }

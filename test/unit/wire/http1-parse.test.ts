@@ -160,6 +160,7 @@ describe('the HTTP/1.1 parser', () => {
       status: 0,
       headers,
       protocol: '',
+      closes: false,
     };
     expect(events).toEqual([['head', head, true]]);
   });

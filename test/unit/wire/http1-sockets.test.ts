@@ -68,6 +68,24 @@ describe('an HTTP/1.1 server connection', () => {
   });
 
   test.each([
+    ['with the whole request read', `${GET}\r\n`],
+    ['with half the request still to come', 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\nabc'],
+  ])('a head that closes is the last of its connection, %s', async (_name, request) => {
+    const served = await serve((stream, event) => {
+      if (event.startsWith('data')) return;
+      const head = Head.response(400, []);
+      head.closes = true;
+      stream.writeHead(head, false);
+      stream.writeData(Buffer.from('no'), true);
+    });
+    const text = await exchange(served.port, `${request}${GET}\r\n`, null);
+    expect(text).toBe(
+      'HTTP/1.1 400 Bad Request\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n2\r\nno\r\n0\r\n\r\n',
+    );
+    expect(served.said.filter((event) => event.startsWith('GET'))).toHaveLength(request.startsWith('GET') ? 1 : 0);
+  });
+
+  test.each([
     ['in the middle of its request', `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc`, 'fin', false],
     ['with a reset', `${GET}\r\n`, 'reset', false],
     ['behind a whole request where FIN cancels', `${GET}\r\n`, 'fin', true],
