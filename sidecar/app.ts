@@ -279,7 +279,8 @@ export async function startSidecar(
       clearInterval(sweep);
       // First the mesh sends elsewhere, then the listeners close.
       await (seen.link as Link | null)?.drain();
-      await pool.drain(options.drainTime);
+      const stuck = await pool.drain(options.drainTime);
+      if (stuck > 0) log.error(`${stuck} data-path workers did not end within the drain time; this is a bug`);
       seen.link?.close();
       store.flush();
       await telemetry.close();

@@ -138,12 +138,16 @@ export class WorkerPool {
     return answers.map((answer) => (answer?.type === 'dumped' ? answer.result : null));
   }
 
-  /** Stops accepting; resolves when every worker has finished its work, or `drainMs` are over. */
-  async drain(drainMs: number): Promise<void> {
+  /**
+   * Stops accepting; resolves when every worker has finished its work, or `drainMs` are over, with how many workers
+   * did not even end their connections by then.
+   */
+  async drain(drainMs: number): Promise<number> {
     this.#stopping = true;
     const message: ToWorker = { type: 'drain', drainMs };
     // A little more than the workers' own deadline, which ends connections in order.
-    await Promise.all(this.#members.map((member) => this.#ask(member, 'drained:0', message, drainMs + 1_000)));
+    const answers = this.#members.map((member) => this.#ask(member, 'drained:0', message, drainMs + 1_000));
+    return (await Promise.all(answers)).filter((answer) => answer === null).length;
   }
 
   /** Ends every thread at once. */
