@@ -59,6 +59,7 @@ export interface WorkerRig {
   readonly localPort: number;
   readonly inboundPort: number;
   readonly records: TelemetryRecord[];
+  /** Stacks of throws: contained to one connection, or the end of the worker. */
   readonly contained: string[];
   /** Counts by `family label label ...`. */
   count(family: string, ...labels: string[]): number;
@@ -96,6 +97,8 @@ export async function workerRig(apps: readonly LocalApp[] = []): Promise<WorkerR
   });
   const records: TelemetryRecord[] = [];
   const contained: string[] = [];
+  // A worker that dies closes every connection, which some tests would take for success.
+  worker.on('error', (error: unknown) => contained.push(error instanceof Error ? `${error.stack}` : String(error)));
   const waiting = new Map<string, (message: FromWorker) => void>();
   const post = (message: ToWorker): void => worker.postMessage(message);
   const answer = <T extends FromWorker['type']>(type: T, id = ''): Promise<Extract<FromWorker, { type: T }>> =>
