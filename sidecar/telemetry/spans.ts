@@ -31,11 +31,12 @@ const SCOPE = { name: 'weft' } as const;
 export function createSpanSink(serviceName: string, onError: (error: Error) => void): SpanSink {
   // What the SDK cannot deliver is told here, at most once in a while.
   let toldAtMs = Number.NEGATIVE_INFINITY;
-  setGlobalErrorHandler((error) => {
+  const tell = (error: unknown): void => {
     if (performance.now() - toldAtMs < TELL_EVERY_MS) return;
     toldAtMs = performance.now();
     onError(error instanceof Error ? error : new Error(String((error as { message?: string }).message ?? error)));
-  });
+  };
+  setGlobalErrorHandler(tell);
   // Endpoint, headers, timeout and compression: OTEL_EXPORTER_OTLP_*, read by the exporter.
   const exporter = new OTLPTraceExporter();
   const processor = new BatchSpanProcessor(batchOptions(exporter));
@@ -44,7 +45,8 @@ export function createSpanSink(serviceName: string, onError: (error: Error) => v
     .merge(detectResources({ detectors: [envDetector] }));
   return {
     add: (record) => processor.onEnd(toSpan(record, resource)),
-    close: () => processor.shutdown().catch(() => {}),
+    // The last export's failure comes back here instead of through the handler.
+    close: () => processor.shutdown().catch(tell),
   };
 }
 
