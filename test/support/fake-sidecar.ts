@@ -1,4 +1,4 @@
-// sidecar/main.ts around the fake worker: same options, signals and exit codes.
+// sidecar/main.ts around the fake worker, or the one that WEFT_TEST_WORKER names: same options, signals and exit codes.
 
 import { optionsOrExit } from '../../proto/kit/options.ts';
 import { startSidecar } from '../../sidecar/app.ts';
@@ -11,7 +11,9 @@ const die = (error: unknown): void => {
   process.exit(error instanceof StartError ? error.exitCode : 70);
 };
 const options = optionsOrExit('weft sidecar', SIDECAR_OPTIONS);
-const sidecar = startSidecar(options, new URL('./fake-worker.ts', import.meta.url), stop.signal, die);
+const worker = process.env['WEFT_TEST_WORKER'];
+const entry = worker === undefined ? new URL('./fake-worker.ts', import.meta.url) : new URL(worker);
+const sidecar = startSidecar(options, entry, stop.signal, die);
 sidecar.catch(die);
 process.once('SIGTERM', () => {
   stop.abort();

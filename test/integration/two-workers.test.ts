@@ -1,0 +1,128 @@
+// A sidecar with two data-path threads: both answer on the same ports, nobody else may, their numbers are one sum, and
+// the death of one is felt by its own connections only.
+import { once } from 'node:events';
+import http from 'node:http';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { Apps } from '../support/apps.ts';
+import { type SidecarProcess, SidecarProcesses } from '../support/sidecar-process.ts';
+import { endpoint, service, until } from '../support/worker-rig.ts';
+
+const PROGRAM = fileURLToPath(new URL('../support/fake-sidecar.ts', import.meta.url));
+const MORTAL = new URL('../support/mortal-worker.ts', import.meta.url);
+
+/** So many that the kernel gives some to each worker: all to one of two has a chance of 1 in 2^31. */
+const CONNECTIONS = 32;
+
+let apps: Apps;
+let processes: SidecarProcesses;
+
+beforeEach(() => {
+  apps = new Apps();
+  processes = new SidecarProcesses();
+});
+afterEach(async () => {
+  await processes.close();
+  apps.close();
+});
+
+async function twoWorkers(appPort: number): Promise<SidecarProcess> {
+  const snapshot = processes.snapshot([service('shop/orders'), endpoint('shop/orders', appPort)]);
+  const env = { WEFT_TEST_WORKER: MORTAL.href, WEFT_TEST_FOLDER: processes.folder };
+  return processes.start(['--snapshot', snapshot, '--workers', '2'], { program: PROGRAM, env });
+}
+
+async function kill(worker: number): Promise<void> {
+  const socket = connect(join(processes.folder, `worker-${worker}.sock`));
+  socket.on('error', () => {});
+  await once(socket, 'close');
+}
+
+/** Callers with a kept-alive connection each. */
+function callers(sidecar: SidecarProcess): (() => Promise<string>)[] {
+  return Array.from({ length: CONNECTIONS }, () => {
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    apps.onClose(() => agent.destroy());
+    return () =>
+      new Promise<string>((resolve) => {
+        const options = { host: '127.0.0.1', port: sidecar.ports.outbound, headers: { host: 'orders' }, agent };
+        const request = http.get(options, (response) => text(response).then(resolve, () => resolve('broken')));
+        request.on('error', () => resolve('broken'));
+      });
+  });
+}
+
+/** Accepted connections of each worker. */
+async function shares(sidecar: SidecarProcess): Promise<number[]> {
+  const { workers } = JSON.parse((await sidecar.get('admin', '/endpoints')).text) as {
+    workers: { connections: number }[];
+  };
+  return workers.map(({ connections }) => connections);
+}
+
+test('both answer, and the metrics are the sum of both', async () => {
+  const sidecar = await twoWorkers(await apps.http((_request, response) => void response.end('good')));
+  const all = callers(sidecar);
+  for (let round = 0; round < 2; round++) {
+    expect(await Promise.all(all.map((call) => call()))).toEqual(Array(CONNECTIONS).fill('good'));
+  }
+  const [one = 0, other = 0] = await shares(sidecar);
+  expect(Math.min(one, other)).toBeGreaterThan(0);
+  expect(one + other).toBe(CONNECTIONS);
+  expect(await sidecar.metric('weft_connections_active', { listener: 'outbound' })).toBe(CONNECTIONS);
+  const ended = { direction: 'outbound', service: 'shop/orders' };
+  await until('every request is counted', async () => {
+    return (await sidecar.metric('weft_requests_total', { ...ended, code: '200' })) === 2 * CONNECTIONS;
+  });
+  expect(await sidecar.metric('weft_request_duration_seconds_count', ended)).toBe(2 * CONNECTIONS);
+});
+
+test.each(['1', '2'])('its ports are its own: a second sidecar with %s workers ends with 69', async (workers) => {
+  const first = await twoWorkers(1);
+  const { outbound } = first.ports;
+  const args = ['--snapshot', processes.snapshot([]), '--workers', workers, '--outbound-port', String(outbound)];
+  const second = processes.run(args);
+  expect(await second.ended()).toBe(69);
+  expect(second.err).toContain(`outbound port 127.0.0.1:${outbound} is in use`);
+});
+
+test('one that is killed takes its own calls along; the other goes on, and a new one takes its place', async () => {
+  const held: (() => void)[] = [];
+  let holding = true;
+  const app = await apps.http((_request, response) => {
+    if (holding) held.push(() => response.end('good'));
+    else response.end('good');
+  });
+  const sidecar = await twoWorkers(app);
+  const all = callers(sidecar);
+  const pending = all.map((call) => call());
+  await until('all are under way', () => held.length === CONNECTIONS);
+  const [killed = 0, alive = 0] = await shares(sidecar);
+  expect(Math.min(killed, alive)).toBeGreaterThan(0);
+  expect(await sidecar.metric('weft_requests_active', { direction: 'outbound' })).toBe(CONNECTIONS);
+
+  await kill(0);
+  await until('the death is told', () => sidecar.err.includes('killed by the test'));
+  expect(await sidecar.metric('weft_worker_deaths_total')).toBe(1);
+  expect(await sidecar.metric('weft_requests_active', { direction: 'outbound' })).toBe(alive);
+  expect(await sidecar.metric('weft_connections_active', { listener: 'outbound' })).toBe(alive);
+  holding = false;
+  for (const answer of held) answer();
+  const answers = await Promise.all(pending);
+  expect(answers.filter((answer) => answer === 'good')).toHaveLength(alive);
+  expect(answers.filter((answer) => answer === 'broken')).toHaveLength(killed);
+
+  await until('it is ready again', async () => (await sidecar.get('readiness', '/ready')).status === 200);
+  expect(await Promise.all(callers(sidecar).map((call) => call()))).toEqual(Array(CONNECTIONS).fill('good'));
+  const [successor = 0] = await shares(sidecar);
+  expect(successor).toBeGreaterThan(0);
+  await until('every whole answer is counted', async () => {
+    const counted = await sidecar.metric('weft_requests_total', { service: 'shop/orders', code: '200', flag: '-' });
+    return counted === alive + CONNECTIONS;
+  });
+  sidecar.child.kill('SIGTERM');
+  expect(await sidecar.ended()).toBe(0);
+});
