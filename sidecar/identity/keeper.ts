@@ -27,16 +27,15 @@ export interface KeeperParts {
   readonly random: Random;
 }
 
-/** When to renew, in Unix milliseconds. */
-export function renewalAtMs(identity: HeldIdentity, random: Random): number {
-  const lifeMs = identity.notAfterMs - identity.notBeforeMs;
-  return identity.notBeforeMs + lifeMs * (RENEW_AT + RENEW_JITTER * random());
+/** When to renew what lives from `fromMs` until `untilMs`, in Unix milliseconds. */
+export function renewalAtMs(fromMs: number, untilMs: number, random: Random): number {
+  return fromMs + (untilMs - fromMs) * (RENEW_AT + RENEW_JITTER * random());
 }
 
 /** Renews from now on; returns how to stop. */
 export function keepRenewed(first: HeldIdentity, parts: KeeperParts): () => void {
   let identity = first;
-  let dueMs = renewalAtMs(identity, parts.random);
+  let dueMs = renewalAtMs(first.notBeforeMs, first.notAfterMs, parts.random);
   let failures = 0;
   let stopped = false;
   let timer: NodeJS.Timeout;
@@ -51,7 +50,8 @@ export function keepRenewed(first: HeldIdentity, parts: KeeperParts): () => void
         if (stopped) return;
         identity = renewed;
         failures = 0;
-        dueMs = renewalAtMs(identity, parts.random);
+        // Not from its notBefore, which is dated back: half of a short life would be over at once, again and again.
+        dueMs = renewalAtMs(parts.now(), identity.notAfterMs, parts.random);
         parts.onRenewed(identity);
       } catch (error) {
         const retryMs = RETRY_MIN_MS + backoffMs(failures++, parts.random, RETRY_BASE_MS, RETRY_MAX_MS);
