@@ -163,7 +163,11 @@ export async function startSidecar(
   readiness.workers = () => pool.serving;
   readiness.identity = identity !== null || options.controlPlane === null;
   const ports: Record<string, number> = { ...held.ports, readiness: readinessServer.port };
-  writePorts(options.stateDir, held.ports);
+  try {
+    writePorts(options.stateDir, held.ports);
+  } catch (error) {
+    fail('the ports could not be stored; the next run may get others')(error as Error);
+  }
 
   // What operators and scrapers see.
   const own = [...processMetrics(), ...ownMetrics(seen, config)];

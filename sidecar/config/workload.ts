@@ -2,20 +2,29 @@
 // ports that the system chose, since peers know them.
 
 import { randomBytes } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
+import { EXIT } from '../../proto/kit/exit.ts';
 import { readPrivateFile, writePrivateFile } from '../../proto/kit/private-file.ts';
+import { StartError } from '../base/start-error.ts';
 
-/** The workload's id: the option, else the stored one, else a new one that is stored. */
+/** The workload's id: the option, else the stored one, else a new one that is stored. Throws StartError. */
 export function workloadId(option: string, stateDir: string): string {
   if (option !== '') return option;
   const made = randomBytes(8).toString('hex');
   if (stateDir === '') return made;
   const path = join(stateDir, 'workload-id');
-  const stored = readPrivateFile(path)?.trim() ?? '';
-  if (/^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$/.test(stored)) return stored;
-  writePrivateFile(path, `${made}\n`);
-  return made;
+  try {
+    // No secret, so whoever else may read it does no harm.
+    const stored = existsSync(path) ? readFileSync(path, 'utf8').trim() : '';
+    if (/^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$/.test(stored)) return stored;
+    writePrivateFile(path, `${made}\n`);
+    return made;
+  } catch (error) {
+    const { message } = error as Error;
+    throw new StartError(EXIT.unavailable, `${path} cannot be used: ${message}; remove it, or give --workload-id`);
+  }
 }
 
 /** The ports of the last run; empty when there are none. A file that does not parse is as none. */
@@ -31,6 +40,7 @@ export function readPorts(stateDir: string): Readonly<Record<string, number>> {
   }
 }
 
+/** Throws what the disk says. */
 export function writePorts(stateDir: string, ports: Readonly<Record<string, number>>): void {
   if (stateDir !== '') writePrivateFile(join(stateDir, 'ports.json'), `${JSON.stringify(ports)}\n`);
 }

@@ -58,8 +58,18 @@ export async function obtainIdentity(
   }
   if (problem !== '') observer.warn(`${problem}; joining again`);
   const identity = await joinUntil(options, observer, signal);
-  if (options.stateDir !== '') writeStoredIdentity(options.stateDir, identity);
+  if (options.stateDir !== '') store(options.stateDir, identity, observer);
   return identity;
+}
+
+/** A disk that refuses is no reason to give up an identity for which a token was spent. */
+function store(stateDir: string, identity: HeldIdentity, observer: ObtainObserver): void {
+  try {
+    writeStoredIdentity(stateDir, identity);
+  } catch (error) {
+    const { message } = error as Error;
+    observer.warn(`the identity could not be stored: ${message}; without it a restart needs a new join token`);
+  }
 }
 
 function readStored(stateDir: string): ReturnType<typeof readStoredIdentity> {

@@ -137,7 +137,10 @@ test('once stopped nothing is asked, and an answer that was under way is dropped
   let answer: (identity: HeldIdentity) => void = () => {};
   const onRenewed = vi.fn();
   stop = keepRenewed(identity(0), {
-    renew: () => new Promise((resolve) => void (answer = resolve)),
+    renew: () =>
+      new Promise((resolve) => {
+        answer = resolve;
+      }),
     onRenewed,
     onFailure: () => {},
     now: Date.now,
