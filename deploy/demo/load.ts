@@ -106,11 +106,8 @@ function send(options: LoadOptions, agent: Agent, full: boolean, done: (sample: 
       response.on('end', () => {
         const status = response.statusCode ?? 0;
         const good = status >= 200 && status < 300;
-        end(
-          status,
-          Buffer.concat(chunks).toString(),
-          good ? '' : `status ${status}: ${Buffer.concat(chunks).toString().slice(0, 200)}`,
-        );
+        const body = Buffer.concat(chunks).toString();
+        end(status, body, good ? '' : `status ${status}: ${body.slice(0, 200)}`);
       });
     },
   );

@@ -9,6 +9,8 @@ import type { Clock } from './clock.ts';
 const TICK_MS = 8;
 /** Slots; a power of two. 1024 x 8 ms: the connect timeout fires in the first round, the 15 s one in the second. */
 const SLOTS = 1_024;
+/** Above it `setTimeout` rings at once instead of late, again and again. */
+const DELAY_MS_MAX = 2 ** 31 - 1;
 
 /** One timeout, embedded in or owned by what it guards; reuse it for every arm. */
 export class WheelTimer {
@@ -77,9 +79,9 @@ export class TimerWheel {
     return this.size;
   }
 
-  /** Arms `timer` to fire `delayMs` (0 or more) from now; one that is armed already is moved. */
+  /** Arms `timer` to fire `delayMs` (0 to 2^31 - 1, 24.8 days) from now; one that is armed already is moved. */
   arm(timer: WheelTimer, delayMs: number): void {
-    assert(delayMs >= 0 && delayMs < Number.POSITIVE_INFINITY, 'a timeout is 0 or more milliseconds');
+    assert(delayMs >= 0 && delayMs <= DELAY_MS_MAX, 'a timeout is 0 to 2,147,483,647 milliseconds');
     this.cancel(timer);
     const nowMs = this.clock.nowMs();
     // An empty wheel has nothing to fire on the way: jump to the present instead of walking there.

@@ -1,10 +1,8 @@
 // The bytes inside a CONNECT as a connection of their own, so that the codecs serve a tunnel as they serve a socket.
 
 import { ProxyError } from '../wire/error.ts';
-import { type ByteConnection, contain, type SocketEvents } from '../wire/socket.ts';
+import { type ByteConnection, guard, SILENT, type SocketEvents } from '../wire/socket.ts';
 import type { HttpStream, StreamEvents } from '../wire/stream.ts';
-
-const SILENT: SocketEvents = { onBytes() {}, onDrain() {}, onEnd() {}, onClose() {} };
 
 /** Both faces: a stream's events on one side, a connection on the other. */
 class TunnelSocket implements StreamEvents, ByteConnection {
@@ -44,7 +42,7 @@ class TunnelSocket implements StreamEvents, ByteConnection {
     if (this.closed) return;
     this.closed = true;
     this.stream.reset(new ProxyError('cancelled', 'local', error?.message ?? 'the tunnel was closed'));
-    queueMicrotask(() => this.close(error));
+    queueMicrotask(() => this.tellClose(error));
   }
 
   destroySoon(): void {
@@ -61,7 +59,7 @@ class TunnelSocket implements StreamEvents, ByteConnection {
   }
 
   guard(run: () => void): void {
-    contain(this, run);
+    guard(this, run);
   }
 
   onHead(): void {}
@@ -83,18 +81,19 @@ class TunnelSocket implements StreamEvents, ByteConnection {
   }
 
   onReset(error: ProxyError): void {
-    if (!this.closed) this.close(error);
+    if (this.closed) return;
+    this.closed = true;
+    this.tellClose(error);
   }
 
-  private close(error: Error | null): void {
-    this.closed = true;
+  private tellClose(error: Error | null): void {
     this.guard(() => this.events.onClose(error));
   }
 
   private closeIfOver(): void {
     if (!this.localEnded || !this.remoteEnded || this.closed) return;
     this.closed = true;
-    queueMicrotask(() => this.close(null));
+    queueMicrotask(() => this.tellClose(null));
   }
 }
 

@@ -36,11 +36,6 @@ export function connectorTo(address: EndpointAddress): Connect {
   return (observer) => dial(address, observer);
 }
 
-/** Where the bytes of a connection go once it is established. */
-interface Receiver {
-  wire: WireSocket | null;
-}
-
 /**
  * All clear connections of the thread read into this buffer, each into memory of its own from there: that is cheaper
  * than the 64 KiB which a 'data' event allocates for each read, however short.
@@ -48,8 +43,8 @@ interface Receiver {
 const readBuffer = Buffer.allocUnsafeSlow(64 * 1024);
 
 function dial(address: EndpointAddress, observer: ConnectionObserver): () => void {
-  const receiver: Receiver = { wire: null };
-  const socket = open(address, receiver);
+  let wire: WireSocket | null = null;
+  const socket = open(address, (chunk) => wire?.receive(chunk));
   let settled = false;
   const fail = (error: ProxyError): void => {
     if (settled) return;
@@ -63,21 +58,11 @@ function dial(address: EndpointAddress, observer: ConnectionObserver): () => voi
     const detail = `connection to ${address.host}:${address.port} timed out after ${address.connectTimeoutMs} ms; is a network policy blocking the port?`;
     fail(new ProxyError('connectTimeout', 'upstream', detail, 'yes'));
   }, address.connectTimeoutMs);
-  let isConnected = false;
-  socket.once('connect', () => {
-    isConnected = true;
-  });
-  const onError = (error: Error): void => {
-    const kind = isConnected ? 'tlsFailed' : 'connectFailed';
-    fail(
-      new ProxyError(
-        kind,
-        'upstream',
-        `connection to ${address.host}:${address.port} failed: ${error.message}`,
-        'yes',
-        error,
-      ),
-    );
+  const onError = (error: NodeJS.ErrnoException): void => {
+    // Whatever fails behind the system call fails in the handshake: a clear connection is settled by then.
+    const kind = error.syscall === 'connect' ? 'connectFailed' : 'tlsFailed';
+    const detail = `connection to ${address.host}:${address.port} failed: ${error.message}`;
+    fail(new ProxyError(kind, 'upstream', detail, 'yes', error));
   };
   socket.on('error', onError);
   socket.once(address.tls === null ? 'connect' : 'secureConnect', () => {
@@ -90,8 +75,8 @@ function dial(address: EndpointAddress, observer: ConnectionObserver): () => voi
     settled = true;
     clearTimeout(timer);
     socket.removeListener('error', onError);
-    receiver.wire = new WireSocket(socket);
-    attach(address, receiver.wire, observer);
+    wire = new WireSocket(socket);
+    attach(address, wire, observer);
   });
   return () => {
     settled = true;
@@ -100,11 +85,11 @@ function dial(address: EndpointAddress, observer: ConnectionObserver): () => voi
   };
 }
 
-function open(address: EndpointAddress, receiver: Receiver): Socket {
+function open(address: EndpointAddress, receive: (chunk: Buffer) => void): Socket {
   const where = { host: address.host, port: address.port, allowHalfOpen: true };
   if (address.tls === null) {
     const callback = (bytes: number): boolean => {
-      receiver.wire?.receive(Buffer.from(readBuffer.subarray(0, bytes)));
+      receive(Buffer.from(readBuffer.subarray(0, bytes)));
       return true;
     };
     return connectTcp({ ...where, onread: { buffer: readBuffer, callback } });

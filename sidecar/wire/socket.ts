@@ -3,6 +3,7 @@
 // to 1.4x because a turn gathers the frames of every connection that was readable in it.
 
 import type { Socket } from 'node:net';
+import { asBuffer } from './bytes.ts';
 
 /** What a codec hears of its connection. */
 export interface SocketEvents {
@@ -35,7 +36,8 @@ const TEXT_BYTES_MAX = 1024;
 /** Copies up to this size go byte by byte. */
 const LOOP_BYTES_MAX = 64;
 
-const SILENT: SocketEvents = { onBytes() {}, onDrain() {}, onEnd() {}, onClose() {} };
+/** The events of a connection that nobody has taken yet. */
+export const SILENT: SocketEvents = { onBytes() {}, onDrain() {}, onEnd() {}, onClose() {} };
 
 const dirty: WireSocket[] = [];
 let flushArmed = false;
@@ -102,7 +104,6 @@ export class WireSocket implements ByteConnection {
     });
   }
 
-  /** Bytes accepted and not yet taken by the kernel. */
   get bufferedBytes(): number {
     return this.queuedBytes + this.inFlightBytes;
   }
@@ -111,7 +112,6 @@ export class WireSocket implements ByteConnection {
     return this.closed || this.socket.destroyed;
   }
 
-  /** Queues bytes (a string is latin1, as HTTP/1 heads are). The piece is taken either way; false: wait for onDrain. */
   write(piece: string | Uint8Array): boolean {
     if (this.closed || this.ending) return true;
     if (typeof piece === 'string') this.queueText(piece);
@@ -119,7 +119,7 @@ export class WireSocket implements ByteConnection {
       this.seal();
       this.pieces.push(piece);
     } else if (this.text !== '' && piece.length <= TEXT_BYTES_MAX) {
-      this.text += latin1(piece);
+      this.text += asBuffer(piece).toString('latin1');
     } else {
       const at = this.room(piece.length);
       (this.gather as Buffer).set(piece, at);
@@ -127,8 +127,9 @@ export class WireSocket implements ByteConnection {
     return this.queued(piece.length);
   }
 
-  /** As `write`, of `bytes[0, length)`, at most GATHER_BYTES, which the caller may use again at once. */
   writeCopy(bytes: Buffer, length: number): boolean {
+    // Slow path: a header block that fills a frame does not fit into a gather buffer.
+    if (length > GATHER_BYTES) return this.write(Buffer.from(bytes.subarray(0, length)));
     if (this.closed || this.ending) return true;
     const at = this.room(length);
     const gather = this.gather as Buffer;
@@ -138,14 +139,12 @@ export class WireSocket implements ByteConnection {
     return this.queued(length);
   }
 
-  /** Sends FIN after everything queued. Reading goes on until the peer ends, too. */
   end(): void {
     if (this.ending || this.closed) return;
     this.ending = true;
     this.markDirty();
   }
 
-  /** Drops the connection and what is queued. onClose follows. */
   destroy(error: Error | null = null): void {
     if (this.failure === null) this.failure = error;
     this.socket.destroy();
@@ -164,7 +163,7 @@ export class WireSocket implements ByteConnection {
     this.socket.resume();
   }
 
-  /** Hands the turn's pieces to the socket as one write. Called by the turn's end; a codec calls it only before `destroy`. */
+  /** Hands the turn's pieces to the socket as one write. For the turn's end; codecs that leave call `destroySoon`. */
   flush(): void {
     this.isDirty = false;
     if (this.closed) return;
@@ -283,26 +282,16 @@ export class WireSocket implements ByteConnection {
     try {
       this.events.onBytes(chunk);
     } catch (error) {
-      this.contain(error as Error);
+      contain(this, error as Error);
     }
   }
 
   guard(run: () => void): void {
-    contain(this, run);
-  }
-
-  private contain(error: Error): void {
-    onSocketThrow(error);
-    this.destroy(error);
+    guard(this, run);
   }
 }
 
 const NOTHING = (): void => {};
-
-function latin1(bytes: Uint8Array): string {
-  const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return buffer.toString('latin1');
-}
 
 let onSocketThrow: (error: Error) => void = NOTHING;
 
@@ -312,11 +301,15 @@ export function reportSocketThrows(report: (error: Error) => void): void {
 }
 
 /** What `guard` does for every kind of connection. */
-export function contain(connection: ByteConnection, run: () => void): void {
+export function guard(connection: ByteConnection, run: () => void): void {
   try {
     run();
   } catch (error) {
-    onSocketThrow(error as Error);
-    connection.destroy(error as Error);
+    contain(connection, error as Error);
   }
+}
+
+function contain(connection: ByteConnection, error: Error): void {
+  onSocketThrow(error);
+  connection.destroy(error);
 }

@@ -2,7 +2,7 @@
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
+import net, { type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createSecureContext, createServer, type TLSSocket } from 'node:tls';
@@ -71,7 +71,7 @@ async function serve(account: string): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-/** Dials as `web`, accepting only `allowed`: the connection, or the detail of the error. */
+/** Dials as `web`, accepting only `allowed`: the connection, or the kind and detail of the error. */
 async function dial(port: number, allowed: string, withCertificate = true): Promise<PooledConnection | string> {
   const { key, cert, ca } = await identity('web');
   const context = createSecureContext(withCertificate ? { key, cert, ca, minVersion: 'TLSv1.3' } : { ca });
@@ -86,7 +86,7 @@ async function dial(port: number, allowed: string, withCertificate = true): Prom
     const abandon = connect({
       onReady: resolve,
       onRoom() {},
-      onGone: (error) => resolve(error?.detail ?? 'closed'),
+      onGone: (error) => resolve(error === null ? 'closed' : `${error.kind}: ${error.detail}`),
     });
     cleanups.push(abandon);
   });
@@ -108,6 +108,20 @@ test('a server of the mesh with another identity is refused by name', async () =
   expect(await dial(await serve('stock'), ORDERS)).toContain(
     'is spiffe://mesh.local/ns/shop/sa/stock, which may not serve',
   );
+});
+
+test('a refused connection and a broken handshake are told apart', async () => {
+  const server = net.createServer((socket) => {
+    socket.on('error', () => {});
+    socket.once('data', () => socket.destroy());
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  expect(await dial(port, ORDERS)).toMatch(/^tlsFailed: connection to 127.0.0.1:[0-9]+ failed: /);
+  server.close();
+  await once(server, 'close');
+  expect(await dial(port, ORDERS)).toMatch(/^connectFailed: connection to 127.0.0.1:[0-9]+ failed: /);
 });
 
 test('a server that another authority certified is refused', async () => {

@@ -67,7 +67,7 @@ export interface WorkerRig {
   remove(...resources: ResourceBytes[]): Promise<void>;
   explain(query: Partial<ExplainQuery>): Promise<unknown>;
   dump(): Promise<{ endpoints: Record<string, unknown>[]; connections: number; slices: number }>;
-  drain(deadlineMs: number): Promise<void>;
+  drain(drainMs: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -167,9 +167,9 @@ export async function workerRig(apps: readonly LocalApp[] = []): Promise<WorkerR
       post({ type: 'dump', request });
       return (await dumped).result as Awaited<ReturnType<WorkerRig['dump']>>;
     },
-    async drain(deadlineMs) {
+    async drain(drainMs) {
       const drained = answer('drained');
-      post({ type: 'drain', drainMs: deadlineMs });
+      post({ type: 'drain', drainMs });
       await drained;
     },
     async close() {

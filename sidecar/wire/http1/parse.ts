@@ -1,6 +1,7 @@
 // The incremental HTTP/1.1 parser of both roles: strict (RFC 9110, RFC 9112), one pass over a head's bytes, one
 // latin1 string per head, body bytes by reference. It stops where it is told (pause, end of a message) and never throws.
 
+import { asBuffer } from '../bytes.ts';
 import type { HeaderList } from '../headers.ts';
 import { Head } from '../stream.ts';
 import type { FieldFacts } from './fields.ts';
@@ -139,7 +140,7 @@ export class Http1Parser {
       return false;
     }
     this.waitingBytes -= next.length;
-    this.chunk = Buffer.isBuffer(next) ? next : Buffer.from(next.buffer, next.byteOffset, next.byteLength);
+    this.chunk = asBuffer(next);
     this.at = 0;
     return true;
   }

@@ -1,6 +1,7 @@
 // HPACK decoding (RFC 7541): straight into the flat list. Limits count decoded bytes; past them the block is still
 // read to its end, storing nothing, because the dynamic table must stay in step with the peer's.
 
+import { asBuffer } from '../bytes.ts';
 import type { HeaderList } from '../headers.ts';
 import { STATIC_LENGTH, STATIC_TABLE } from './hpack-tables.ts';
 import { decodeHuffman } from './huffman.ts';
@@ -26,7 +27,7 @@ export class HpackDecoder {
 
   /** Decodes one whole block, `bytes[from, to)`, pseudo-headers included; null: COMPRESSION_ERROR, the connection must end (RFC 9113 §4.3). */
   decode(bytes: Uint8Array, from = 0, to = bytes.length): HeaderList | null {
-    const block = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const block = asBuffer(bytes);
     this.block = block;
     this.at = from;
     this.end = to;

@@ -50,6 +50,16 @@ function setUp(): { bench: Bench; wheel: TimerWheel; fired: string[]; timer(name
   return { bench, wheel: new TimerWheel(bench, bench), fired, timer: (name) => new WheelTimer(() => fired.push(name)) };
 }
 
+test.each([-1, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31])(
+  'a delay of %d ms is a bug, and arms nothing',
+  (delayMs) => {
+    const { bench, wheel, timer } = setUp();
+    expect(() => wheel.arm(timer('a'), delayMs)).toThrow('a timeout is 0 to 2,147,483,647 milliseconds');
+    wheel.arm(timer('b'), 2 ** 31 - 1);
+    expect([wheel.armedCount, bench.waiting]).toEqual([1, true]);
+  },
+);
+
 test.each([0, 1, 7, 8, 9, 1_000, 8_191, 8_192, 8_200, 15_000, 300_000])('a %i ms timer fires on time', (delayMs) => {
   const { bench, wheel, fired, timer } = setUp();
   wheel.arm(timer('a'), delayMs);

@@ -2,19 +2,12 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
-import {
-  reportSocketThrows,
-  SOCKET_HIGH_WATER_BYTES,
-  type SocketEvents,
-  WireSocket,
-} from '../../../sidecar/wire/socket.ts';
+import { reportSocketThrows, SILENT, SOCKET_HIGH_WATER_BYTES, WireSocket } from '../../../sidecar/wire/socket.ts';
 
 const open: { destroy(): void }[] = [];
 afterEach(() => {
   for (const socket of open.splice(0)) socket.destroy();
 });
-
-const QUIET: SocketEvents = { onBytes() {}, onDrain() {}, onEnd() {}, onClose() {} };
 
 async function pair(): Promise<{ wire: WireSocket; peer: Socket }> {
   const server = createServer({ allowHalfOpen: true });
@@ -58,11 +51,27 @@ test('large pieces travel between small ones without losing their place', async 
   expect(text).toBe(`a${large.toString()}bc`);
 });
 
+test.each([9, 16_384, 16_393, 60_000])(
+  'a copy of %i bytes is whole, keeps its place and may be overwritten',
+  async (size) => {
+    const { wire, peer } = await pair();
+    const bytes = Buffer.alloc(size, 'x');
+    wire.write('a');
+    wire.writeCopy(bytes, size);
+    bytes.fill('-');
+    wire.write('b');
+    wire.end();
+    let text = '';
+    for await (const chunk of peer) text += (chunk as Buffer).toString('latin1');
+    expect(text).toBe(`a${'x'.repeat(size)}b`);
+  },
+);
+
 test('says stop above the high-water mark and go on once the peer has read', async () => {
   const { wire, peer } = await pair();
   peer.pause();
   const drained = new Promise<void>((resolve) => {
-    wire.events = { ...QUIET, onDrain: resolve };
+    wire.events = { ...SILENT, onDrain: resolve };
   });
   let written = 0;
   while (wire.write(Buffer.alloc(64 * 1024))) written += 64 * 1024;
@@ -76,7 +85,7 @@ test('says stop above the high-water mark and go on once the peer has read', asy
 test('half-close: after the peer ended, writing still works', async () => {
   const { wire, peer } = await pair();
   wire.events = {
-    ...QUIET,
+    ...SILENT,
     onEnd() {
       wire.write('late answer');
       wire.end();
@@ -94,7 +103,7 @@ test('a throw in a callback ends this connection only, and is reported', async (
   reportSocketThrows((error) => reported.push(error.message));
   const closed = new Promise<Error | null>((resolve) => {
     wire.events = {
-      ...QUIET,
+      ...SILENT,
       onBytes() {
         throw new Error('a bug');
       },
