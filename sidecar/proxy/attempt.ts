@@ -109,13 +109,14 @@ export class RequestPlan implements AttemptPolicy {
     return null;
   }
 
-  judge(head: Head): ProxyError | null {
+  judge(head: Head, kept: boolean): ProxyError | null {
     this.disarm(this.tryTimer);
     const unavailable = headerValue(head.headers, 'grpc-status') === GRPC_UNAVAILABLE;
     this.settle(head.status >= 500 || unavailable ? 'failure' : 'success');
     const { retry } = this.rule;
     const gateway = head.status === 502 || head.status === 503 || head.status === 504;
-    this.judged = ((gateway && retry.onGatewayError) || (unavailable && retry.onUnavailable)) && this.mayRepeat();
+    const unwanted = (gateway && retry.onGatewayError) || (unavailable && retry.onUnavailable);
+    this.judged = unwanted && kept && this.mayRepeat();
     if (this.judged) return new ProxyError('unavailable', 'upstream', `answered ${head.status}`);
     this.watchIdle();
     return null;

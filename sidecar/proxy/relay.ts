@@ -19,8 +19,11 @@ export interface AttemptPolicy {
   start(attempt: Attempt, head: Head, number: number): ProxyError | null;
   /** Whether, and after how many ms, another attempt may follow this failure; -1: not. Takes from the retry budget. */
   retryAfterMs(head: Head, error: ProxyError, number: number): number;
-  /** Whether this response head counts as a failure to be retried (a policy says so), as an error, else null. */
-  judge(head: Head, number: number): ProxyError | null;
+  /**
+   * Whether this response head counts as a failure to be retried (a policy says so), as an error, else null: it is relayed.
+   * @param kept whether the request could be sent again: all of its bytes are still here.
+   */
+  judge(head: Head, kept: boolean): ProxyError | null;
   /** This response head goes to the caller: the last look at it. */
   commit(head: Head): void;
   /** Runs `callback` after `delayMs`; the result cancels it. */
@@ -146,8 +149,8 @@ export class Exchange implements StreamEvents {
       this.downstream.writeHead(head, false);
       return;
     }
-    const failure = policy.judge(head, this.attempts - 1);
-    if (failure !== null && this.replay !== null) {
+    const failure = policy.judge(head, this.replay !== null);
+    if (failure !== null) {
       const delayMs = policy.retryAfterMs(this.request as Head, failure, this.attempts - 1);
       if (delayMs >= 0) {
         attempt.stream?.reset(new ProxyError('cancelled', 'local', 'another attempt follows'));

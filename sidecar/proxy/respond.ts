@@ -81,11 +81,10 @@ export function errorLine(error: ProxyError): string {
 
 /** A reply of the sidecar itself, ready to be written. */
 export interface LocalReply {
+  /** `closes` where the caller's framing can no longer be trusted. */
   readonly head: Head;
   /** Null: the head ends the response. */
   readonly body: Uint8Array | null;
-  /** HTTP/1 must close after it. */
-  readonly close: boolean;
 }
 
 /**
@@ -109,7 +108,7 @@ export function localReply(request: Head | null, error: ProxyError, expose = fal
       'x-weft-error',
       flag,
     ];
-    return { head: Head.response(200, headers), body: null, close };
+    return { head: replyHead(200, headers, close), body: null };
   }
   const json = request !== null && acceptsJson(headerValues(request.headers, 'accept'));
   const body = Buffer.from(
@@ -124,15 +123,20 @@ export function localReply(request: Head | null, error: ProxyError, expose = fal
     flag,
   ];
   // RFC 9110 §9.3.2: the fields of GET, no content.
-  return { head: Head.response(status, headers), body: request?.method === 'HEAD' ? null : body, close };
+  return { head: replyHead(status, headers, close), body: request?.method === 'HEAD' ? null : body };
 }
 
-/** Writes the local reply and ends the stream. To be called only while no response head was written; says whether HTTP/1 must close. */
-export function respond(stream: HttpStream, request: Head | null, error: ProxyError, expose = false): boolean {
-  const { head, body, close } = localReply(request, error, expose);
+function replyHead(status: number, headers: HeaderList, closes: boolean): Head {
+  const head = Head.response(status, headers);
+  head.closes = closes;
+  return head;
+}
+
+/** Writes the local reply and ends the stream. To be called only while no response head was written. */
+export function respond(stream: HttpStream, request: Head | null, error: ProxyError, expose = false): void {
+  const { head, body } = localReply(request, error, expose);
   stream.writeHead(head, body === null);
   if (body !== null) stream.writeData(body, true);
-  return close;
 }
 
 /** JSON only when asked for by name: `*\/*` of curl gets text for people. */

@@ -222,6 +222,8 @@ export class RequestServer implements AttemptContext {
     if (this.origin.direction === 'inbound' && own !== undefined) this.note(request, own.destination, '(inbound)');
     else this.noteUnknown(request);
     request.trace = continueTrace(head.headers, request.telemetry.traceShare, this.random());
+    // The codec counts what breaks its grammar; what only the normalization refuses is known here.
+    if (error.kind === 'malformed') this.context.series.counter('malformed', listenerOf(this.origin), 'path').add(1);
     respond(request.downstream, head, error, this.expose);
     finish(this.context, request, error);
     return null;
@@ -244,6 +246,11 @@ export function acceptorOf(context: ServeContext, origin: Origin): StreamAccepto
  */
 export function exchangeTo(context: ServeContext, origin: Origin, stream: HttpStream, choose: Chooser): ProxiedRequest {
   return new ProxiedRequest(stream, new RequestServer(context, origin, choose));
+}
+
+/** The label of the listener's metrics: a local port is told from the outbound one. */
+function listenerOf({ direction, service }: Origin): string {
+  return direction === 'outbound' && service !== '' ? 'local' : direction;
 }
 
 /** The path that was judged is the path that is sent (CVE-2021-29492). `*` and CONNECT have none. */

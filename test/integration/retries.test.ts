@@ -6,6 +6,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { RetryCondition, type RetrySchema } from '../../proto/gen/weft/policy/v1/route_pb.js';
 import { LoadBalancingPolicy, Protocol, TlsMode } from '../../proto/gen/weft/policy/v1/service_pb.js';
+import { REPLAY_BYTES_MAX } from '../../sidecar/proxy/relay.ts';
 import { type Answer, Apps, callHttp } from '../support/apps.ts';
 import { endpoint, route, service, until, type WorkerRig, workerRig } from '../support/worker-rig.ts';
 
@@ -85,6 +86,27 @@ describe('on GATEWAY_ERROR', () => {
     const answers = [await call('POST', '/', 'one'), await call('POST', '/', 'two')];
     expect(answers.map(({ body }) => body)).toEqual(['good one', 'good two']);
     expect(new Set(hits)).toEqual(new Set(['POST']));
+  });
+
+  test('a request too large to be kept is sent once, and the answer there is may take as long as it likes', async () => {
+    const port = await apps.http((request, response) => {
+      request.resume().on('end', () => {
+        response.writeHead(503).write('slow ');
+        setTimeout(() => response.end('but whole'), 600);
+      });
+    });
+    const retry = { on: [RetryCondition.GATEWAY_ERROR], nonIdempotent: true };
+    const timeouts = { request: { seconds: 0n, nanos: 300_000_000 } };
+    await rig.apply(
+      ORDERS,
+      endpoint('shop/orders', port),
+      route('shop/r', { services: ['shop/orders'], rules: [{ retry, timeouts }] }),
+    );
+    expect(await call('POST', '/', 'x'.repeat(REPLAY_BYTES_MAX * 2))).toMatchObject({
+      status: 503,
+      body: 'slow but whole',
+    });
+    expect(rig.count('retries', 'shop/orders')).toBe(0);
   });
 
   test('retries under way are a fifth of the requests under way, and the rest get the answer there is', async () => {

@@ -17,7 +17,7 @@ let rig: WorkerRig;
 beforeEach(async () => {
   apps = new Apps();
   rig = await workerRig();
-  await rig.apply(logged('shop/orders'));
+  await rig.apply(logged());
 });
 afterEach(async () => {
   expect(rig.contained).toEqual([]);

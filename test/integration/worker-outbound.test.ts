@@ -246,9 +246,37 @@ test('trace context goes on: the trace stays, the span is new, the log line has 
   expect((await get('orders')).headers['x-traceparent']).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
 });
 
-test('a path that escapes its prefix is refused, one that can be normalized is sent as it was judged', async () => {
+/** Everything that one connection to `port` answers to `bytes`, until the worker ends it. */
+async function spoken(port: number, bytes: string): Promise<string> {
+  const socket = connect(port, '127.0.0.1');
+  socket.write(bytes);
+  return text(socket);
+}
+
+test.each([
+  ['above the root', '/../../x'],
+  ['an escaped dot segment', '/a/%2e%2e/x'],
+  ['an escaped slash', '/a%2fb'],
+  ['an escaped NUL', '/a%00'],
+  ['half an escape', '/a%4'],
+  ['a backslash', '/a\\b'],
+])('a path with %s is answered 400, counted, and ends the connection', async (_name, path) => {
   await rig.apply(service('shop/orders'), endpoint('shop/orders', await app('v1')));
-  expect((await get('orders', '/a/../%2e%2e/b')).status).toBe(400);
+  const next = 'GET /next HTTP/1.1\r\nhost: orders\r\n\r\n';
+  for (const [port, listener] of [
+    [rig.port, 'outbound'],
+    [rig.localPort, 'local'],
+  ] as const) {
+    const answer = await spoken(port, `GET ${path} HTTP/1.1\r\nhost: orders\r\n\r\n${next}`);
+    expect(answer).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n/);
+    expect(answer).toContain('\r\nconnection: close\r\n');
+    expect(answer).not.toContain('v1 /next');
+    await until('counted', () => rig.count('malformed', listener, 'path') === 1);
+  }
+});
+
+test('a path that can be normalized is sent as it was judged', async () => {
+  await rig.apply(service('shop/orders'), endpoint('shop/orders', await app('v1')));
   expect((await get('orders', '/a/./b')).body).toContain('v1 /a/b ');
 });
 
