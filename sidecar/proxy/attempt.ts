@@ -10,7 +10,7 @@ import type { Guard } from '../upstream/budget.ts';
 import type { Cluster, Endpoint } from '../upstream/cluster.ts';
 import type { Verdict } from '../upstream/outlier.ts';
 import { ProxyError } from '../wire/error.ts';
-import { headerValue } from '../wire/headers.ts';
+import { headerValue, removeHeader } from '../wire/headers.ts';
 import type { Head, HttpStream } from '../wire/stream.ts';
 import type { Attempt, AttemptPolicy, Exchange } from './relay.ts';
 import { respond } from './respond.ts';
@@ -115,9 +115,10 @@ export class RequestPlan implements AttemptPolicy {
     this.settle(head.status >= 500 || unavailable ? 'failure' : 'success');
     const { retry } = this.rule;
     const gateway = head.status === 502 || head.status === 503 || head.status === 504;
+    const unsent = (head.status === 503 || unavailable) && this.wasUnsent(head);
     const unwanted = (gateway && retry.onGatewayError) || (unavailable && retry.onUnavailable);
-    this.judged = unwanted && kept && this.mayRepeat();
-    if (this.judged) return new ProxyError('unavailable', 'upstream', `answered ${head.status}`);
+    this.judged = kept && ((unsent && retry.onConnectFailure) || (unwanted && this.mayRepeat()));
+    if (this.judged) return new ProxyError('unavailable', 'upstream', `answered ${head.status}`, unsent ? 'yes' : 'no');
     this.watchIdle();
     return null;
   }
@@ -181,6 +182,16 @@ export class RequestPlan implements AttemptPolicy {
     if (error.retry === 'yes') return retry.onConnectFailure;
     if (!this.mayRepeat()) return false;
     return error.retry === 'reusedOnly' || (retry.onReset && error.source === 'upstream');
+  }
+
+  /** Slow path: a failure. Whether the receiver's sidecar says that its application got nothing of the request. */
+  private wasUnsent(head: Head): boolean {
+    const flag = headerValue(head.headers, 'x-weft-error');
+    if (flag === undefined) return false;
+    if (this.endpoint?.behindSidecar) return flag === 'UF' || flag === 'UH';
+    // No application speaks in a sidecar's name.
+    removeHeader(head.headers, 'x-weft-error');
+    return false;
   }
 
   private mayRepeat(): boolean {

@@ -16,9 +16,12 @@ export class Endpoint implements Balanced {
   readonly labels: readonly string[];
   readonly pool: Pool;
   readonly health: EndpointHealth;
+  /** Another sidecar stands before it, whose word on what was sent on holds. */
+  readonly behindSidecar: boolean;
   inFlight = 0;
 
-  constructor(name: string, labels: readonly string[], pool: Pool, health: EndpointHealth) {
+  constructor(name: string, labels: readonly string[], pool: Pool, health: EndpointHealth, behindSidecar: boolean) {
+    this.behindSidecar = behindSidecar;
     this.name = name;
     this.labels = labels;
     this.pool = pool;
@@ -72,9 +75,9 @@ export class Cluster {
   }
 
   /** Adds an endpoint, or replaces the one of this name: changed labels or address mean a new pool. */
-  setEndpoint(name: string, labels: readonly string[], pool: Pool): void {
+  setEndpoint(name: string, labels: readonly string[], pool: Pool, behindSidecar = false): void {
     this.removeEndpoint(name);
-    this.endpoints = [...this.endpoints, new Endpoint(name, labels, pool, this.detector.track())];
+    this.endpoints = [...this.endpoints, new Endpoint(name, labels, pool, this.detector.track(), behindSidecar)];
     this.subsets.clear();
   }
 

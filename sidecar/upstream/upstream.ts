@@ -127,7 +127,7 @@ export class Upstream {
 
   private put(endpoint: UpstreamEndpoint): void {
     const pool = new Pool(this.connector(endpoint), this.limitsFor(endpoint), this.context);
-    this.cluster.setEndpoint(endpoint.name, endpoint.labels, pool);
+    this.cluster.setEndpoint(endpoint.name, endpoint.labels, pool, this.tlsOf(endpoint) === 'mutual');
   }
 
   private balancer(): Balancer {

@@ -1,6 +1,6 @@
 // A caller's outbound listener and a receiver's inbound listener with mutual TLS in between: what survives two hops.
 import { once } from 'node:events';
-import { createServer, type Server as HttpServer, request as httpRequest } from 'node:http';
+import { createServer, type Server as HttpServer, request as httpRequest, type IncomingMessage } from 'node:http';
 import { type AddressInfo, connect, createServer as createTcpServer, type Server as TcpServer } from 'node:net';
 import { create, type DescMessage, type DescService, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
 import {
@@ -105,7 +105,7 @@ function mesh(appPort: number, protocol: PortProtocol, receiver = SERVICE): void
     connectTimeoutMs: 5000,
   });
   const limits = { connectionsMax: 4, pendingRequestsMax: 1024, requestsPerConnection: 100, idleTimeoutMs: 0 };
-  far.cluster.setEndpoint(`${receiver}/app`, [], new Pool(connector, limits, outbound.context));
+  far.cluster.setEndpoint(`${receiver}/app`, [], new Pool(connector, limits, outbound.context), true);
   outbound.context.snapshot = {
     ...EMPTY_SNAPSHOT,
     table,
@@ -265,6 +265,37 @@ test('a backend of another Service than the host is called by its own name', asy
   });
   const response = await fetch(`http://127.0.0.1:${outbound.port}/`);
   expect([response.status, await response.text(), hosts]).toEqual([200, 'v2', ['orders-v2.shop']]);
+});
+
+/** A POST with a small body, to the end of its answer. */
+async function post(): Promise<IncomingMessage> {
+  const request = httpRequest({ port: outbound.port, host: '127.0.0.1', method: 'POST', agent: false }).end('x');
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  await once(response.resume(), 'end');
+  return response;
+}
+
+test('what the receiver could not hand to its application is tried again, even a POST', async () => {
+  const gone = createServer();
+  const port = await listening(gone);
+  gone.close();
+  await once(gone, 'close');
+  mesh(port, 'http1');
+  const response = await post();
+  expect([response.statusCode, response.headers['x-weft-error']]).toEqual([503, 'UF']);
+  expect(outbound.count('retries', SERVICE)).toBe(DEFAULT_RULE.retry.attempts);
+});
+
+test('an application that speaks in the name of its sidecar is believed nothing', async () => {
+  let calls = 0;
+  const app = createServer((_request, response) => {
+    calls++;
+    response.writeHead(503, { 'x-weft-error': 'UF' }).end();
+  });
+  cleanups.push(() => void app.close().closeAllConnections());
+  mesh(await listening(app), 'http1');
+  const response = await post();
+  expect([response.statusCode, response.headers['x-weft-error'], calls]).toEqual([503, undefined, 1]);
 });
 
 test('a body of 64 MiB passes both ways in bounded memory', { timeout: 60_000 }, async () => {
