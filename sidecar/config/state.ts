@@ -2,35 +2,19 @@
 // assignment. What outlives a change (clusters with their connections and health, counters) is carried over by name.
 
 import type { LocalApp, ResourceBytes, ResourceError } from '../base/messages.ts';
-import { assembleAuthorization } from '../filters/authorization/compile.ts';
-import { RequestStats } from '../telemetry/request-stats.ts';
 import type { WorkerSeries } from '../telemetry/worker-series.ts';
 import type { MethodIndex } from '../transcode/methods.ts';
-import type { ClusterObserver } from '../upstream/cluster.ts';
-import { watchName } from '../upstream/dns.ts';
-import { Upstream, type UpstreamContext, type UpstreamSettings } from '../upstream/upstream.ts';
-import {
-  appSettings,
-  type CompiledProvider,
-  type CompiledService,
-  type CompiledTelemetryResource,
-  telemetryOf,
-} from './compile-service.ts';
+import type { Upstream, UpstreamContext } from '../upstream/upstream.ts';
+import { buildModels, buildProviders } from './ai-models.ts';
+import { type CompiledService, type CompiledTelemetryResource, telemetryOf } from './compile-service.ts';
 import { buildTableSteps, type HostCache } from './compile-table.ts';
+import { buildOwnServices, callerService } from './own-services.ts';
+import { ResolvedNames } from './resolved-names.ts';
 import { type Changes, Resources } from './resources.ts';
 import { runInSlices, type SliceCount } from './slices.ts';
-import type {
-  CompiledTelemetry,
-  Destination,
-  ModelState,
-  ModelTargetState,
-  OwnPort,
-  OwnService,
-  ProviderState,
-  ServiceState,
-  Snapshot,
-} from './snapshot.ts';
-import { AI_RULE, DEFAULT_TELEMETRY, DENY_ALL } from './snapshot.ts';
+import type { CompiledTelemetry, Destination, ServiceState, Snapshot } from './snapshot.ts';
+import { DEFAULT_TELEMETRY } from './snapshot.ts';
+import { Targets } from './targets.ts';
 
 /** What the configuration needs of its worker. */
 export interface StateContext extends UpstreamContext {
@@ -44,12 +28,6 @@ export interface StateContext extends UpstreamContext {
   publish(snapshot: Snapshot): void;
 }
 
-/** One port of one Service, application or provider, for as long as it exists. */
-interface Target {
-  readonly upstream: Upstream;
-  readonly stats: RequestStats;
-}
-
 interface CachedService {
   readonly compiled: CompiledService;
   readonly telemetry: CompiledTelemetry;
@@ -57,18 +35,12 @@ interface CachedService {
   readonly state: ServiceState;
 }
 
-interface Resolved {
-  readonly key: string;
-  readonly stop: () => void;
-  addresses: readonly string[];
-}
-
 export class ConfigState {
   readonly resources = new Resources();
   readonly sliceCount: SliceCount = { slices: 0 };
   private readonly context: StateContext;
-  private readonly targets = new Map<string, Target>();
-  private readonly resolved = new Map<string, Resolved>();
+  private readonly targets: Targets;
+  private readonly names: ResolvedNames;
   private readonly hostCache: HostCache = new Map();
   private readonly filtered = new WeakMap<MethodIndex, Map<string, MethodIndex>>();
   private cached = new Map<string, CachedService>();
@@ -77,6 +49,8 @@ export class ConfigState {
 
   constructor(context: StateContext) {
     this.context = context;
+    this.targets = new Targets(context);
+    this.names = new ResolvedNames(context);
   }
 
   /**
@@ -92,33 +66,15 @@ export class ConfigState {
     return done;
   }
 
-  /** Endpoints as people read them: address, health and why, requests under way. */
+  /** Endpoints as people read them. */
   describeEndpoints(nowMs: number): object[] {
-    const list: object[] = [];
-    for (const [key, { upstream }] of this.targets) {
-      const [direction, service, port] = key.split(' ');
-      for (const endpoint of upstream.cluster.list) {
-        list.push({
-          direction,
-          service,
-          port: Number(port),
-          name: endpoint.name,
-          address: upstream.address(endpoint.name),
-          labels: endpoint.labels,
-          health: endpoint.health.describe(nowMs),
-          inFlight: endpoint.inFlight,
-          connections: endpoint.pool.connections,
-          pending: endpoint.pool.pendingRequests,
-        });
-      }
-    }
-    return list;
+    return this.targets.describe(nowMs);
   }
 
   /** Stops resolving and closes every pool. */
   close(): void {
-    for (const { stop } of this.resolved.values()) stop();
-    for (const { upstream } of this.targets.values()) upstream.close();
+    this.names.close();
+    this.targets.close();
   }
 
   private *steps(
@@ -147,13 +103,15 @@ export class ConfigState {
       this.hostCache,
     );
     errors.push(...tieErrors(ties, upserts));
-    const telemetry = this.telemetry(this.callerService());
+    const telemetry = this.telemetry(callerService(this.context, this.resources));
     const services = yield* this.buildServices(telemetry);
-    const ownServices = this.buildOwn();
-    const providers = this.buildProviders(telemetry);
-    const models = this.buildModels(providers);
-    this.context.publish({ table, services, ownServices, providers, models, telemetry });
-    this.dropUnused(services, ownServices, providers);
+    const ownServices = buildOwnServices(this.context, this.resources, this.targets, (name) => this.telemetry(name));
+    const providers = buildProviders(this.resources, this.targets, this.names, telemetry);
+    const models = buildModels(this.context.namespace, this.resources, providers);
+    const snapshot = { table, services, ownServices, providers, models, telemetry };
+    this.context.publish(snapshot);
+    this.targets.retain(snapshot);
+    this.names.retain((slot) => services.has(slot) || providers.has(slot.replace(/^provider /, '')));
     return errors;
   }
 
@@ -165,7 +123,7 @@ export class ConfigState {
       if (service === undefined) continue;
       this.resolve(service);
       for (const { port, settings } of service.ports) {
-        const { upstream } = this.target('outbound', name, port, settings);
+        const { upstream } = this.targets.get('outbound', name, port, settings);
         if (changes.services.has(name)) upstream.configure(settings);
         yield* this.fill(upstream, service, port);
       }
@@ -196,7 +154,7 @@ export class ConfigState {
 
   private fillResolved(service: CompiledService, port: number, upstream: Upstream): void {
     const names = new Set<string>();
-    for (const address of this.resolved.get(service.name)?.addresses ?? []) {
+    for (const address of this.names.addresses(service.name)) {
       const name = `${service.name}/${address}`;
       names.add(name);
       upstream.set({ name, host: address, port: service.dns?.port || port, labels: [], spiffeId: '' });
@@ -204,27 +162,14 @@ export class ConfigState {
     if (names.size > 0) upstream.retain(names);
   }
 
-  private resolve(service: CompiledService): void {
-    const { dns, name } = service;
-    const known = this.resolved.get(name);
-    const key = dns === null ? '' : `${dns.host} ${dns.refreshMs}`;
-    if (known?.key === key) return;
-    known?.stop();
-    this.resolved.delete(name);
-    if (dns === null) return;
-    let addresses: readonly string[] = known?.addresses ?? [];
-    let resolved: Resolved | null = null;
-    const stop = watchName(dns.host, dns.refreshMs, this.context, (found) => {
-      addresses = found;
-      if (resolved === null) return;
-      resolved.addresses = found;
+  private resolve({ dns, name }: CompiledService): void {
+    if (dns === null) return this.names.forget(name);
+    this.names.watch(name, dns.host, dns.refreshMs, '', () => {
       const current = this.resources.services.get(name);
       if (current === undefined) return;
       for (const { port, settings } of current.ports)
-        this.fillResolved(current, port, this.target('outbound', name, port, settings).upstream);
+        this.fillResolved(current, port, this.targets.get('outbound', name, port, settings).upstream);
     });
-    resolved = { key, stop, addresses };
-    this.resolved.set(name, resolved);
   }
 
   private *buildServices(telemetry: CompiledTelemetry): Generator<void, Map<string, ServiceState>> {
@@ -252,7 +197,7 @@ export class ConfigState {
     let http: Destination | null = null;
     for (const { port, settings } of compiled.ports) {
       const { protocol, tls } = settings;
-      const target = this.target('outbound', compiled.name, port, settings);
+      const target = this.targets.get('outbound', compiled.name, port, settings);
       const destination: Destination = {
         service: compiled.name,
         port,
@@ -268,128 +213,6 @@ export class ConfigState {
       if (http === null && protocol !== 'tcp') http = destination;
     }
     return { name: compiled.name, ports, http, localPort: compiled.message.localPort };
-  }
-
-  private buildOwn(): Map<string, OwnService> {
-    const own = new Map<string, { service: OwnService; ports: Map<number, OwnPort>; apps: Map<number, Set<string>> }>();
-    const policies = [...this.resources.authorizations.values()];
-    for (const app of this.context.apps) {
-      const compiled = this.serviceOfApp(app);
-      const found = compiled?.ports.find(({ port }) => app.servicePort === 0 || port === app.servicePort);
-      if (compiled === undefined || found === undefined) continue;
-      const { name } = compiled;
-      let entry = own.get(name);
-      if (entry === undefined) {
-        const ports = new Map<number, OwnPort>();
-        const authorization =
-          this.resources.unreadable.size > 0
-            ? DENY_ALL
-            : assembleAuthorization(name, this.context.trustDomain, policies);
-        entry = { service: { name, ports, authorization }, ports, apps: new Map() };
-        own.set(name, entry);
-      }
-      const { port, settings } = found;
-      const { upstream, stats } = this.target('inbound', name, port, appSettings(settings));
-      upstream.configure(appSettings(settings));
-      const endpoint = `app:${app.port}`;
-      upstream.set({ name: endpoint, host: '127.0.0.1', port: app.port, labels: [], spiffeId: '' });
-      const names = entry.apps.get(port) ?? new Set();
-      names.add(endpoint);
-      entry.apps.set(port, names);
-      const { protocol, tls } = settings;
-      const destination: Destination = {
-        service: name,
-        port,
-        protocol,
-        tls: 'off',
-        cluster: upstream.cluster,
-        stats,
-        telemetry: this.telemetry(name),
-        transcode: null,
-      };
-      entry.ports.set(port, { port, protocol, tls, destination });
-    }
-    return new Map([...own].map(([name, { service }]) => [name, service]));
-  }
-
-  /** The Service that an application answers; one without a name answers the only one that the identity serves. */
-  private serviceOfApp(app: LocalApp): CompiledService | undefined {
-    if (app.service !== '') return this.resources.services.get(app.service);
-    const id = this.context.spiffeId();
-    const mine = [...this.resources.services.values()].filter((service) => service.identities.has(id));
-    return mine.length === 1 ? mine[0] : undefined;
-  }
-
-  private buildProviders(telemetry: CompiledTelemetry): Map<string, ProviderState> {
-    const providers = new Map<string, ProviderState>();
-    for (const [name, compiled] of this.resources.providers) {
-      const { upstream, stats } = this.target('ai', name, 0, compiled.settings);
-      upstream.configure(compiled.settings);
-      this.resolveProvider(compiled, upstream);
-      const destination: Destination = {
-        service: name,
-        port: 0,
-        protocol: 'http1',
-        tls: compiled.settings.tls === 'off' ? 'off' : 'simple',
-        cluster: upstream.cluster,
-        stats,
-        telemetry,
-        transcode: null,
-      };
-      providers.set(name, { name, destination, rule: AI_RULE });
-    }
-    return providers;
-  }
-
-  private resolveProvider({ name, host, port }: CompiledProvider, upstream: Upstream): void {
-    const slot = `provider ${name}`;
-    const key = `${host}:${port}`;
-    if (this.resolved.get(slot)?.key === key) return;
-    this.resolved.get(slot)?.stop();
-    const stop = watchName(host, PROVIDER_REFRESH_MS, this.context, (addresses) => {
-      const names = new Set<string>();
-      for (const address of addresses) {
-        names.add(`${name}/${address}:${port}`);
-        upstream.set({ name: `${name}/${address}:${port}`, host: address, port, labels: [], spiffeId: '' });
-      }
-      upstream.retain(names);
-    });
-    this.resolved.set(slot, { key, stop, addresses: [] });
-  }
-
-  /** An alias of the own namespace comes first, then by name. */
-  private buildModels(providers: ReadonlyMap<string, ProviderState>): Map<string, ModelState> {
-    const models = new Map<string, ModelState>();
-    const own = `${this.context.namespace}/`;
-    const sorted = [...this.resources.models.values()].sort((a, b) => {
-      const first = Number(b.name.startsWith(own)) - Number(a.name.startsWith(own));
-      return first !== 0 ? first : a.name < b.name ? -1 : 1;
-    });
-    for (const { name, aliases, targets } of sorted) {
-      const states: ModelTargetState[] = [];
-      for (const { provider, model, prices, cumulativeWeight } of targets) {
-        const compiled = this.resources.providers.get(provider);
-        const state = providers.get(provider);
-        if (compiled === undefined || state === undefined) continue;
-        const { authority, pathPrefix, key } = compiled;
-        const chat = { provider: { authority, pathPrefix, key, headers: [] }, model, prices };
-        states.push({ provider: state, chat, cumulativeWeight });
-      }
-      if (states.length === 0) continue;
-      for (const alias of aliases) if (!models.has(alias)) models.set(alias, { name, targets: states });
-    }
-    return models;
-  }
-
-  /** Whose Telemetry the calls of the application follow: of several Services the first `--app`'s. Null: it serves none. */
-  private callerService(): string | null {
-    for (const app of this.context.apps) {
-      const served = this.serviceOfApp(app);
-      if (served !== undefined) return served.name;
-    }
-    const id = this.context.spiffeId();
-    const mine = [...this.resources.services.values()].filter((service) => service.identities.has(id));
-    return mine.map(({ name }) => name).sort()[0] ?? null;
   }
 
   private telemetry(service: string | null): CompiledTelemetry {
@@ -423,56 +246,6 @@ export class ConfigState {
     }
     return filtered;
   }
-
-  private target(
-    direction: 'outbound' | 'inbound' | 'ai',
-    name: string,
-    port: number,
-    settings: UpstreamSettings,
-  ): Target {
-    const key = `${direction} ${name} ${port}`;
-    let target = this.targets.get(key);
-    if (target === undefined) {
-      const stats = new RequestStats(this.context.series, direction, name);
-      const upstream = new Upstream(this.context, settings);
-      upstream.cluster.observer = observerOf(stats);
-      target = { upstream, stats };
-      this.targets.set(key, target);
-    }
-    return target;
-  }
-
-  private dropUnused(
-    services: ReadonlyMap<string, ServiceState>,
-    own: ReadonlyMap<string, OwnService>,
-    providers: ReadonlyMap<string, ProviderState>,
-  ): void {
-    for (const [key, { upstream }] of this.targets) {
-      const [direction, name = '', port] = key.split(' ');
-      const used =
-        direction === 'ai'
-          ? providers.has(name)
-          : direction === 'inbound'
-            ? own.get(name)?.ports.has(Number(port)) === true
-            : services.get(name)?.ports.has(Number(port)) === true;
-      if (used) continue;
-      upstream.close();
-      this.targets.delete(key);
-    }
-    for (const [slot, { stop }] of this.resolved) {
-      const used = slot.startsWith('provider ') ? providers.has(slot.slice('provider '.length)) : services.has(slot);
-      if (used) continue;
-      stop();
-      this.resolved.delete(slot);
-    }
-  }
-}
-
-/** Providers move rarely and their DNS answers live for a minute or so. */
-const PROVIDER_REFRESH_MS = 30_000;
-
-function observerOf(stats: RequestStats): ClusterObserver {
-  return { onEjected: () => stats.ejections.add(1), onConnectFailed: () => stats.connectFailures.add(1) };
 }
 
 /** Routes that tie with another one, as far as they came with this change. */

@@ -1,0 +1,84 @@
+// What requests go to, for as long as it exists: the clusters with their connections and health, and the counters, by
+// direction, Service and port. They outlive every change of configuration but the one that takes them away.
+
+import { RequestStats } from '../telemetry/request-stats.ts';
+import type { ClusterObserver } from '../upstream/cluster.ts';
+import { Upstream, type UpstreamSettings } from '../upstream/upstream.ts';
+import type { Snapshot } from './snapshot.ts';
+import type { StateContext } from './state.ts';
+
+/** One port of one Service, application or provider, for as long as it exists. */
+export interface Target {
+  readonly upstream: Upstream;
+  readonly stats: RequestStats;
+}
+
+export class Targets {
+  private readonly context: StateContext;
+  private readonly targets = new Map<string, Target>();
+
+  constructor(context: StateContext) {
+    this.context = context;
+  }
+
+  /** The one there is, else a new one with these settings. `port` 0: a provider's. */
+  get(direction: 'outbound' | 'inbound' | 'ai', name: string, port: number, settings: UpstreamSettings): Target {
+    const key = `${direction} ${name} ${port}`;
+    let target = this.targets.get(key);
+    if (target === undefined) {
+      const stats = new RequestStats(this.context.series, direction, name);
+      const upstream = new Upstream(this.context, settings);
+      upstream.cluster.observer = observerOf(stats);
+      target = { upstream, stats };
+      this.targets.set(key, target);
+    }
+    return target;
+  }
+
+  /** Gives up what the configuration no longer knows: nothing new goes there, and what is under way ends by itself. */
+  retain({ services, ownServices, providers }: Pick<Snapshot, 'services' | 'ownServices' | 'providers'>): void {
+    for (const [key, { upstream }] of this.targets) {
+      const [direction, name = '', port] = key.split(' ');
+      const used =
+        direction === 'ai'
+          ? providers.has(name)
+          : direction === 'inbound'
+            ? ownServices.get(name)?.ports.has(Number(port)) === true
+            : services.get(name)?.ports.has(Number(port)) === true;
+      if (used) continue;
+      upstream.close();
+      this.targets.delete(key);
+    }
+  }
+
+  /** Endpoints as people read them: address, health and why, requests under way. */
+  describe(nowMs: number): object[] {
+    const list: object[] = [];
+    for (const [key, { upstream }] of this.targets) {
+      const [direction, service, port] = key.split(' ');
+      for (const endpoint of upstream.cluster.list) {
+        list.push({
+          direction,
+          service,
+          port: Number(port),
+          name: endpoint.name,
+          address: upstream.address(endpoint.name),
+          labels: endpoint.labels,
+          health: endpoint.health.describe(nowMs),
+          inFlight: endpoint.inFlight,
+          connections: endpoint.pool.connections,
+          pending: endpoint.pool.pendingRequests,
+        });
+      }
+    }
+    return list;
+  }
+
+  close(): void {
+    for (const { upstream } of this.targets.values()) upstream.close();
+  }
+}
+
+function observerOf(stats: RequestStats): ClusterObserver {
+  return { onEjected: () => stats.ejections.add(1), onConnectFailed: () => stats.connectFailures.add(1) };
+}
