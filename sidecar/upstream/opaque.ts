@@ -23,7 +23,9 @@ export class OpaqueStream implements HttpStream {
     };
   }
 
-  writeHead(_head: Head, _end: boolean): void {
+  writeHead(_head: Head, end: boolean): void {
+    // The caller ended its side before there was this connection.
+    if (end) this.wire.end();
     queueMicrotask(() => {
       if (!this.dead) this.events.onHead(Head.response(200, []), false);
     });

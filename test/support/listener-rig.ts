@@ -21,7 +21,7 @@ import { WorkerSeries } from '../../sidecar/telemetry/worker-series.ts';
 import { leastRequest } from '../../sidecar/upstream/balancer.ts';
 import { Cluster } from '../../sidecar/upstream/cluster.ts';
 import { connectorTo } from '../../sidecar/upstream/connect.ts';
-import { Pool } from '../../sidecar/upstream/pool.ts';
+import { Pool, type PoolTime } from '../../sidecar/upstream/pool.ts';
 import { createMeshContext } from '../../sidecar/wire/tls.ts';
 
 export interface ListenerRig {
@@ -69,7 +69,12 @@ export function destinationTo(
   };
 }
 
-export async function listenerRig(open: OpenListener, kind: ListenerConfig['kind']): Promise<ListenerRig> {
+/** @param time the thread's own, or one that the test moves. */
+export async function listenerRig(
+  open: OpenListener,
+  kind: ListenerConfig['kind'],
+  time: PoolTime = { clock: threadClock, wheel: new TimerWheel(threadClock) },
+): Promise<ListenerRig> {
   const records: TelemetryRecord[] = [];
   const counters = createCounterMemory(2, 4096);
   const slots = new Map<string, number>();
@@ -82,7 +87,7 @@ export async function listenerRig(open: OpenListener, kind: ListenerConfig['kind
     series.settle(message.request, slot);
   };
   const series = new WorkerSeries(counters, 1, post);
-  const wheel = new TimerWheel(threadClock);
+  const { clock, wheel } = time;
   const connections = new Set<Drainable>();
   const listeners: ((state: IdentityState) => void)[] = [];
   const config: ListenerConfig = {
@@ -94,7 +99,7 @@ export async function listenerRig(open: OpenListener, kind: ListenerConfig['kind
     reusePort: false,
   };
   const context: WorkerContext = {
-    clock: threadClock,
+    clock,
     wheel,
     random: Math.random,
     series,
