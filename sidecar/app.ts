@@ -15,6 +15,7 @@ import type { ListenerConfig, LocalApp } from './base/messages.ts';
 import { SeriesTable } from './base/series.ts';
 import { SeriesKeeper } from './base/series-families.ts';
 import { StartError } from './base/start-error.ts';
+import { releaseYoungGeneration } from './base/young-generation.ts';
 import { ConfigInForce } from './config/in-force.ts';
 import type { Link } from './config/link.ts';
 import { type LoadedSnapshot, ResourceStore, readSnapshot } from './config/store.ts';
@@ -213,6 +214,7 @@ export async function startSidecar(
     readiness.config = true;
     if (serving) return;
     serving = true;
+    releaseYoungGeneration();
     log.info({ ports, identity: seen.identity?.spiffeId }, 'serving');
     if (options.readyFile !== '') writeReadyFile(options.readyFile, ports);
   };

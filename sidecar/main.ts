@@ -1,10 +1,13 @@
 // The sidecar as a program: reads the options, starts the parts, ends them on a signal. Exit codes: proto/kit/exit.ts.
 
 import { EXIT } from '../proto/kit/exit.ts';
-import { optionsOrExit } from '../proto/kit/options.ts';
-import { startSidecar } from './app.ts';
 import { StartError } from './base/start-error.ts';
-import { contradictions, SIDECAR_OPTIONS } from './options.ts';
+import { holdYoungGeneration } from './base/young-generation.ts';
+
+holdYoungGeneration();
+const { optionsOrExit } = await import('../proto/kit/options.ts');
+const { contradictions, SIDECAR_OPTIONS } = await import('./options.ts');
+const { startSidecar } = await import('./app.ts');
 
 const PROGRAM = 'weft sidecar';
 

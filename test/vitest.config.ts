@@ -10,9 +10,9 @@ export default defineConfig({
     // A process per file: real sockets, environment variables and worker threads of one file never meet another's.
     pool: 'forks',
     passWithNoTests: false,
-    // Three times the slowest integration test on a machine with two busy cores.
-    testTimeout: 15_000,
-    hookTimeout: 15_000,
+    // Several times the slowest integration test on a machine with two busy cores.
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
     teardownTimeout: 5_000,
   },
 });

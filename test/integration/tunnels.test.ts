@@ -170,7 +170,7 @@ describe.each(WAYS)('over %s', (_way, open) => {
   });
 
   test('it is logged and counted once, at its end, with its bytes', async () => {
-    await rig.apply(logged('shop/orders'));
+    await rig.apply(logged());
     const { client, server } = await connected();
     const atClient = heard(client);
     heard(server);
@@ -201,7 +201,7 @@ test('an endpoint that refuses costs no connection, as long as another takes it'
 });
 
 test('without an endpoint the connection is closed, and the log says why', async () => {
-  await rig.apply(OPAQUE, logged('shop/orders'));
+  await rig.apply(OPAQUE, logged());
   const atClient = heard(await apps.connect(rig.localPort));
   await until('it is closed', () => atClient.over);
   await until('it is logged', () => rig.records.length === 1);
@@ -234,7 +234,7 @@ describe('an upgraded connection, by itself and within CONNECT,', () => {
       service('shop/orders'),
       endpoint('shop/orders', port),
       route('shop/ws', { services: ['shop/orders'], rules }),
-      logged('shop/orders'),
+      logged(),
     );
     return upgraded;
   }

@@ -168,7 +168,7 @@ async function freePort(): Promise<number> {
 
 /** Waits until `holds`, asked once a turn of the loop; fails after 5 s. */
 export async function until(what: string, holds: () => boolean): Promise<void> {
-  const deadline = Date.now() + 5000;
+  const deadline = Date.now() + 20_000;
   while (!holds()) {
     if (Date.now() > deadline) throw new Error(`still not after 5 s: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));

@@ -196,7 +196,7 @@ async function freePorts(): Promise<[number, number, number]> {
 
 /** Polls until `holds`, at most 5 s. @param what may be asked when it fails, to say what there is instead. */
 export async function until(what: string | (() => string), holds: () => boolean | Promise<boolean>): Promise<void> {
-  const endMs = performance.now() + 5_000;
+  const endMs = performance.now() + 20_000;
   while (!(await holds())) {
     if (performance.now() > endMs) throw new Error(`never happened: ${typeof what === 'string' ? what : what()}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
