@@ -41,6 +41,21 @@ test('in plaintext, on loopback, a token is signed for and nothing else is offer
   expect(error.code).toBe(12);
 });
 
+test('plaintext is off unless asked for, and health and metrics are not', async () => {
+  const plane = new ControlPlaneProcess({});
+  cleanups.push(() => plane.remove());
+  await plane.start();
+  expect(() => plane.port('plaintext')).toThrow('no port plaintext');
+  const get = async (path: string): Promise<[number, string]> => {
+    const response = await fetch(`http://127.0.0.1:${plane.port('metrics')}${path}`);
+    return [response.status, await response.text()];
+  };
+  expect(await get('/healthz')).toEqual([200, 'ok\n']);
+  expect(await get('/readyz')).toEqual([200, 'ok\n']);
+  expect(await get('/metrics')).toEqual([200, expect.stringContaining('weft_')]);
+  expect(await get('/')).toEqual([404, '/metrics, /healthz and /readyz are here\n']);
+});
+
 test('at its end streams are told to connect again, and the exit code is 0', async () => {
   const plane = new ControlPlaneProcess({});
   cleanups.push(() => plane.remove());

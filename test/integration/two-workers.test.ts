@@ -2,12 +2,13 @@
 // the death of one is felt by its own connections only.
 import { once } from 'node:events';
 import http from 'node:http';
+import http2 from 'node:http2';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { Apps } from '../support/apps.ts';
+import { Apps, callHttp } from '../support/apps.ts';
 import { type SidecarProcess, SidecarProcesses } from '../support/sidecar-process.ts';
 import { endpoint, service, until } from '../support/worker-rig.ts';
 
@@ -29,10 +30,10 @@ afterEach(async () => {
   apps.close();
 });
 
-async function twoWorkers(appPort: number): Promise<SidecarProcess> {
+async function twoWorkers(appPort: number, workers = 2): Promise<SidecarProcess> {
   const snapshot = processes.snapshot([service('shop/orders'), endpoint('shop/orders', appPort)]);
   const env = { WEFT_TEST_WORKER: MORTAL.href, WEFT_TEST_FOLDER: processes.folder };
-  return processes.start(['--snapshot', snapshot, '--workers', '2'], { program: PROGRAM, env });
+  return processes.start(['--snapshot', snapshot, '--workers', String(workers)], { program: PROGRAM, env });
 }
 
 async function kill(worker: number): Promise<void> {
@@ -126,3 +127,35 @@ test('one that is killed takes its own calls along; the other goes on, and a new
   sidecar.child.kill('SIGTERM');
   expect(await sidecar.ended()).toBe(0);
 });
+
+test.each(['HTTP/1.1', 'HTTP/2'])(
+  'a throw in one connection of %s ends that connection alone, and is told as a bug',
+  async (protocol) => {
+    const held: (() => void)[] = [];
+    const app = await apps.http((_request, response) => void held.push(() => response.end('good')));
+    // One worker, so that all of them share its thread.
+    const sidecar = await twoWorkers(app, 1);
+    const other = (callers(sidecar)[0] as () => Promise<string>)();
+    await until('the other is under way', () => held.length === 1);
+    if (protocol === 'HTTP/2') {
+      const session = http2.connect(`http://127.0.0.1:${sidecar.ports.outbound}`);
+      apps.onClose(() => session.destroy());
+      const closed = new Promise((resolve) => session.once('close', resolve));
+      session.on('error', () => {});
+      session.request({ ':path': '/throw', ':authority': 'orders' }).on('error', () => {});
+      await closed;
+    } else {
+      await expect(callHttp(sidecar.ports.outbound as number, 'orders', { path: '/throw' })).rejects.toThrow(
+        /hang up|ECONNRESET/,
+      );
+    }
+    await until('it is told', () => sidecar.err.includes('thrown by the test'));
+    expect(sidecar.err).toContain('a throw ended one connection; this is a bug');
+    await until('it is counted', async () => (await sidecar.metric('weft_contained_total')) === 1);
+    expect(await sidecar.metric('weft_worker_deaths_total')).toBe(0);
+    expect(await sidecar.metric('weft_connections_active', { listener: 'outbound' })).toBe(1);
+    expect(await sidecar.metric('weft_requests_active', { direction: 'outbound' })).toBe(1);
+    held[0]?.();
+    expect(await other).toBe('good');
+  },
+);

@@ -1,11 +1,12 @@
-// The real data-path worker, and a way to kill it: a connection to its socket in WEFT_TEST_FOLDER throws where nothing
-// catches.
+// The real data-path worker with two bugs on request: a connection to its socket in WEFT_TEST_FOLDER throws where nothing
+// catches, and a request for /throw throws in the middle of the data path.
 
 import { rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { workerData } from 'node:worker_threads';
 import type { WorkerStart } from '../../sidecar/base/messages.ts';
+import { RequestServer } from '../../sidecar/proxy/serve.ts';
 import '../../sidecar/worker.ts';
 
 const { workerIndex } = workerData as WorkerStart;
@@ -15,3 +16,9 @@ rmSync(path, { force: true });
 createServer(() => {
   throw new Error('killed by the test');
 }).listen(path);
+
+const { begin } = RequestServer.prototype;
+RequestServer.prototype.begin = function (...args) {
+  if (args[1].path === '/throw') throw new Error('thrown by the test');
+  return begin.apply(this, args);
+};

@@ -24,11 +24,18 @@ const mayImport = [
 const entries = [/^(sidecar|control-plane)\/(main|app)\.ts$/];
 const entryUsers = [/^(sidecar|control-plane)\/(main|app|worker)\.ts$/, /^(deploy|test|bench)\//];
 
+/** Where every byte of a request passes. */
+const dataPath = ['wire', 'listen', 'proxy', 'filters', 'upstream', 'transcode', 'ai'];
+
+/** The texts of statuses are a table, and no client or server. */
+const harmlessImport = /^import \{ STATUS_CODES \} from 'node:http'$/;
+
 /** From: packages that must not be reachable by a static import, with the reason printed. */
 const forbiddenPackages = [
   ['sidecar/', /^(@bufbuild\/protovalidate|@connectrpc\/|commander)/, 'the sidecar never loads it (memory)'],
   ['sidecar/wire/', /^(?!node:)/, 'the wire knows Node and nothing else'],
   ['sidecar/proxy/', /^(@grpc\/|prom-client|undici|jose|@peculiar\/|pino)/, 'workers never load it'],
+  ...dataPath.map((folder) => [`sidecar/${folder}/`, /^(node:)?http(s|2)?$/, 'the data path has codecs of its own']),
 ];
 
 /** Static, dynamic and re-exporting forms; `type` imports are erased, so they cost nothing but still show a direction. */
@@ -56,7 +63,8 @@ function scan(file) {
       const target = posix.join(posix.dirname(file), specifier);
       checkDirection(at, file, target);
       if (type === undefined && dynamic === undefined) runtime.push(target);
-    } else if (type === undefined) checkPackage(at, file, specifier, dynamic !== undefined);
+    } else if (type === undefined && !harmlessImport.test(match[0]))
+      checkPackage(at, file, specifier, dynamic !== undefined);
   }
   return runtime;
 }
