@@ -47,12 +47,14 @@ export function serveConnection(
 ): void {
   const { listener, scheme, streamsMax } = settings;
   const onClose = (): void => untrack();
+  const onMalformed = (reason: string): void => context.series.counter('malformed', listener, reason).add(1);
   const connection =
     protocol === 'http2'
       ? serveHttp2(wire, accept, {
           scheme,
           wheel: context.wheel,
           maxConcurrentStreams: streamsMax,
+          onMalformed,
           onGuard: (name) => context.series.counter('guards', listener, name).add(1),
           onClose,
         })
@@ -61,7 +63,7 @@ export function serveConnection(
           wheel: context.wheel,
           // Clients of models do not half-close, and an answer that nobody reads costs money.
           finCancels: listener === 'ai',
-          onMalformed: (reason) => context.series.counter('malformed', listener, reason).add(1),
+          onMalformed,
           onClose,
         });
   const untrack = context.track(listener, {

@@ -50,3 +50,27 @@ export function removeHeader(headers: HeaderList, name: string): boolean {
   headers.length = kept;
   return removed;
 }
+
+/** Trailers that would change where a message ends or goes, if whoever merges them into the head believed them. */
+const TRAILERS_REFUSED = new Set(['content-length', 'transfer-encoding', 'host']);
+/** Trailers that only mean something before the body: authentication, modifiers, content format (RFC 9110 §6.5.1). */
+const TRAILERS_DROPPED = new Set(
+  'authorization proxy-authorization cookie set-cookie www-authenticate proxy-authenticate expect max-forwards range te trailer content-encoding content-type content-range'.split(
+    ' ',
+  ),
+);
+
+/**
+ * Removes from a trailer section what policies were never asked about: a peer that merges trailers into the head
+ * would believe it. False: a trailer frames or routes the message, so the message is malformed.
+ */
+export function judgeTrailers(trailers: HeaderList): boolean {
+  for (let i = 0; i < trailers.length; i += 2) {
+    const name = trailers[i] as string;
+    if (TRAILERS_REFUSED.has(name)) return false;
+    if (!TRAILERS_DROPPED.has(name)) continue;
+    trailers.splice(i, 2);
+    i -= 2;
+  }
+  return true;
+}

@@ -41,7 +41,7 @@ function answerHello(socket: Socket, scheme: 'http' | 'https'): void {
         onReset() {},
       };
     },
-    { scheme, onGuard() {}, onClose() {} },
+    { scheme, onMalformed() {}, onGuard() {}, onClose() {} },
   );
 }
 

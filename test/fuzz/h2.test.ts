@@ -80,7 +80,7 @@ test(
             onDrain() {},
             onReset() {},
           }),
-          { scheme: 'http', onGuard() {}, onClose() {} },
+          { scheme: 'http', onMalformed() {}, onGuard() {}, onClose() {} },
         );
         for (const part of pieces(Buffer.concat([PREFACE, ...list]), sizes)) socket.events.onBytes(part);
         socket.destroy();

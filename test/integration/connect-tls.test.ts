@@ -53,7 +53,7 @@ async function serve(account: string): Promise<number> {
     (socket: TLSSocket) => {
       cleanups.push(() => socket.destroy());
       const caller = uriName(socket.getPeerX509Certificate()?.raw ?? Buffer.alloc(0)) ?? 'nobody';
-      const options = { scheme: 'https' as const, onGuard() {}, onClose() {} };
+      const options = { scheme: 'https' as const, onMalformed() {}, onGuard() {}, onClose() {} };
       serveHttp2(
         new WireSocket(socket),
         (stream) => ({

@@ -63,7 +63,14 @@ export async function relayProxy(
     socket.once('close', () => sockets.delete(socket));
     const wire = new WireSocket(socket);
     if (inbound === 'http1') serveHttp1(wire, accept, { scheme: 'http', onMalformed() {}, onClose() {} });
-    else serveHttp2(wire, accept, { scheme: 'http', maxConcurrentStreams: 100, onGuard() {}, onClose() {} });
+    else
+      serveHttp2(wire, accept, {
+        scheme: 'http',
+        maxConcurrentStreams: 100,
+        onMalformed() {},
+        onGuard() {},
+        onClose() {},
+      });
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -86,7 +86,7 @@ export class ClientStream implements HttpStream {
       this.connection.unsent(this);
       return;
     }
-    this.parser.expect(this.method === 'CONNECT' && this.upgradeAsked ? 'GET' : this.method, this.upgradeAsked);
+    this.parser.expect(method, head.protocol.toLowerCase());
     this.socket.write(text);
     if (end) this.finish(null);
   }

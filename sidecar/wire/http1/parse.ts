@@ -2,7 +2,7 @@
 // latin1 string per head, body bytes by reference. It stops where it is told (pause, end of a message) and never throws.
 
 import { asBuffer } from '../bytes.ts';
-import type { HeaderList } from '../headers.ts';
+import { type HeaderList, judgeTrailers } from '../headers.ts';
 import { Head } from '../stream.ts';
 import type { FieldFacts } from './fields.ts';
 import { newFacts, parseFields } from './fields.ts';
@@ -66,7 +66,7 @@ export class Http1Parser {
   private emptyLineBytes = 0;
   private interimHeads = 0;
   private method = '';
-  private upgradeAsked = false;
+  private upgradeAsked = '';
 
   /** `scheme`: what requests in origin form get; empty in the response role. */
   constructor(role: 'request' | 'response', sink: ParserSink, scheme: string) {
@@ -124,10 +124,10 @@ export class Http1Parser {
     this.state = RAW;
   }
 
-  /** Response role: what the answer answers, which decides its framing (RFC 9112 §6.3). */
-  expect(method: string, upgradeAsked: boolean): void {
+  /** Response role: what the answer answers, which decides its framing (RFC 9112 §6.3). `upgrade`: the token asked for, or empty. */
+  expect(method: string, upgrade: string): void {
     this.method = method;
-    this.upgradeAsked = upgradeAsked;
+    this.upgradeAsked = upgrade;
     this.next();
   }
 
@@ -242,7 +242,7 @@ export class Http1Parser {
     this.section = EMPTY;
     const refused = parseFields(section, from, to, section.toString('latin1', from, to), from, headers, facts);
     if (refused !== null) return refused;
-    if (facts.contentLength !== -1 || facts.chunked || facts.host !== null) return REJECT.trailerField;
+    if (facts.chunked || facts.host !== null || !judgeTrailers(headers)) return REJECT.trailerField;
     this.state = DONE;
     this.sink.onMessageEnd(headers);
     return null;
@@ -356,6 +356,7 @@ export class Http1Parser {
     const head = Head.request(method, place.scheme, place.authority, place.path, headers);
     if (method === 'CONNECT') {
       if (hasBody) return REJECT.connectBody;
+      dropLength(headers);
       this.state = DONE;
       this.sink.onHead(head, false);
       return null;
@@ -364,6 +365,8 @@ export class Http1Parser {
     const upgrade = facts.upgrade.toLowerCase();
     if (facts.wantsUpgrade && this.isHttp11 && !hasBody && /^(?!h2c?$)[a-z0-9./_-]+$/.test(upgrade)) {
       head.protocol = upgrade;
+      // A length of 0 would end the tunnel that an HTTP/2 upstream makes of it.
+      dropLength(headers);
       this.state = DONE;
       this.sink.onHead(head, false);
       return null;
@@ -397,9 +400,11 @@ export class Http1Parser {
       return null;
     }
     if (status === 101 || (this.method === 'CONNECT' && status < 300)) {
-      if (status === 101 && !this.upgradeAsked) return REJECT.upgradeUnasked;
+      if (status === 101) {
+        head.protocol = facts.upgrade.toLowerCase();
+        if (this.upgradeAsked === '' || head.protocol !== this.upgradeAsked) return REJECT.upgradeUnasked;
+      }
       dropLength(headers);
-      if (status === 101) head.protocol = facts.upgrade.toLowerCase();
       this.state = RAW;
       this.sink.onHead(head, false);
       return null;

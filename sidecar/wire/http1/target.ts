@@ -17,7 +17,7 @@ let lastHost = '';
 let lastAuthority = '';
 
 /** A Host or authority lower-cased, or null when it is not `host[:port]`. The last good one is remembered: a connection repeats it. */
-function parseAuthority(host: string): string | null {
+export function parseAuthority(host: string): string | null {
   if (host === lastHost) return lastAuthority;
   const authority = host.toLowerCase();
   const match = AUTHORITY.exec(authority);

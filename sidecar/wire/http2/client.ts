@@ -4,11 +4,12 @@ import { ProxyError } from '../error.ts';
 import type { HeaderList } from '../headers.ts';
 import { removeHeader } from '../headers.ts';
 import type { ByteConnection } from '../socket.ts';
-import type { HttpStream, StreamEvents } from '../stream.ts';
+import { Head, type HttpStream, type StreamEvents } from '../stream.ts';
 import type { WireTimeouts } from '../timers.ts';
 import { CODE, SETTING } from './frames.ts';
 import { INTERIM_HEADS_MAX } from './limits.ts';
 import { contentLength, responseHead } from './message.ts';
+import { MESSAGE } from './reject.ts';
 import { Http2Session, type SessionRole } from './session.ts';
 import { countBody, type Http2Stream } from './stream.ts';
 
@@ -79,14 +80,12 @@ export class Http2ClientConnection implements SessionRole {
   onHeaders(id: number, stream: Http2Stream | undefined, list: HeaderList, end: boolean): void {
     if (stream === undefined) return;
     const session = this.session;
-    if (session.listTooLarge)
-      return session.streamError(id, CODE.ENHANCE_YOUR_CALM, 'the response head exceeds 60 KiB or 100 fields');
+    if (session.listTooLarge) return session.streamError(id, MESSAGE.tooLarge);
     const head = responseHead(list);
-    if (typeof head === 'string') return session.streamError(id, CODE.PROTOCOL_ERROR, head);
+    if (!(head instanceof Head)) return session.streamError(id, head);
     if (head.status < 200) {
-      if (end) return session.streamError(id, CODE.PROTOCOL_ERROR, 'an informational response ends the stream');
-      if (++stream.interimHeads > INTERIM_HEADS_MAX)
-        return session.streamError(id, CODE.ENHANCE_YOUR_CALM, 'more than 32 informational heads');
+      if (end) return session.streamError(id, MESSAGE.interimEnd);
+      if (++stream.interimHeads > INTERIM_HEADS_MAX) return session.streamError(id, MESSAGE.interimHeads);
       stream.events.onHead(head, false);
       return;
     }
@@ -101,9 +100,8 @@ export class Http2ClientConnection implements SessionRole {
     const length = contentLength(head.headers);
     const bodiless = stream.isHeadRequest || head.status === 304 || head.status === 204;
     stream.expectedBytes = bodiless ? 0 : length;
-    if (length === -2 || !countBody(stream, 0, end)) {
-      return session.streamError(id, CODE.PROTOCOL_ERROR, 'content-length is not valid or not met');
-    }
+    if (length === -2) return session.streamError(id, MESSAGE.length);
+    if (!countBody(stream, 0, end)) return session.streamError(id, MESSAGE.body);
     if (end) session.endRemote(stream);
     stream.events.onHead(head, end);
   }
@@ -131,6 +129,10 @@ export class Http2ClientConnection implements SessionRole {
 
   onIdle(): void {
     this.close();
+  }
+
+  onMalformed(): void {
+    // An upstream's fault is told with its stream.
   }
 
   onGuard(name: string): void {

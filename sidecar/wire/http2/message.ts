@@ -1,16 +1,20 @@
 // From a decoded header list to a Head, by the rules for malformed messages (RFC 9113 §8.1.1, §8.2, §8.3): a bad
-// message is a stream error, and its reason is a string for the operator.
+// message is a stream error.
 
-import type { HeaderList } from '../headers.ts';
+import { type HeaderList, headerValue, judgeTrailers, removeHeader } from '../headers.ts';
 import { TOKEN, VALUE } from '../http1/names.ts';
+import { parseAuthority } from '../http1/target.ts';
 import { Head } from '../stream.ts';
+import { MESSAGE, type Rejection } from './reject.ts';
 
 const COLON = 0x3a;
 const SPACE = 0x20;
 const TAB = 0x09;
 const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-const AUTHORITY = /^[^\s/?#@\\]+$/;
-const PATH = /^(?:\/[^\s#]*|\*)$/;
+/** The characters that the HTTP/1.1 parser takes in a target, since it may become one. */
+const PATH = /^(?:\/[\x21\x22\x24-\x7e]*|\*)$/;
+/** An HTTP/1.1 upgrade to HTTP/2 would smuggle requests past every policy. */
+const PROTOCOL = /^(?!h2c?$)[a-z0-9./_-]+$/;
 const FORBIDDEN = new Set(['connection', 'proxy-connection', 'keep-alive', 'transfer-encoding', 'upgrade']);
 
 /** Names that were found good before: few in number, and a look-up costs less than reading them again. */
@@ -38,7 +42,7 @@ const HAS_PATH = 8;
 const HAS_PROTOCOL = 16;
 
 /** A request's head, or why it is malformed. */
-export function requestHead(list: HeaderList): Head | string {
+export function requestHead(list: HeaderList): Head | Rejection {
   const head = new Head('', '', '', '', 0, []);
   let seen = 0;
   const recent = recentRequest;
@@ -48,9 +52,9 @@ export function requestHead(list: HeaderList): Head | string {
     if (name.charCodeAt(0) !== COLON) break;
     const value = list[i + 1] as string;
     const bit = takePseudo(head, name, value);
-    if (bit === 0) return 'a pseudo-header that does not belong here';
-    if ((seen & bit) !== 0) return `${name} appears twice`;
-    if (!isValue(value, recent, i)) return `${name} has a forbidden character`;
+    if (bit === 0) return MESSAGE.pseudoUnknown;
+    if ((seen & bit) !== 0) return MESSAGE.pseudoTwice;
+    if (!isValue(value, recent, i)) return MESSAGE.fieldValue;
     seen |= bit;
   }
   const problem = readFields(list, i, head.headers, recent);
@@ -59,19 +63,18 @@ export function requestHead(list: HeaderList): Head | string {
 }
 
 /** A response's head, or why it is malformed. */
-export function responseHead(list: HeaderList): Head | string {
-  if (list.length === 0 || list[0] !== ':status') return ':status is missing';
+export function responseHead(list: HeaderList): Head | Rejection {
+  if (list.length === 0 || list[0] !== ':status') return MESSAGE.status;
   const status = statusOf(list[1] as string);
-  if (status < 100) return ':status is not a number';
-  if (status === 101) return 'status 101 does not exist in HTTP/2';
+  if (status < 100) return MESSAGE.status;
+  if (status === 101) return MESSAGE.status101;
   const head = Head.response(status, []);
   return readFields(list, 2, head.headers, recentResponse) ?? head;
 }
 
-/** Trailers, or why they are malformed. */
-export function trailerFields(list: HeaderList): { trailers: HeaderList } | string {
-  const trailers: HeaderList = [];
-  return readFields(list, 0, trailers, recentTrailers) ?? { trailers };
+/** Puts trailers into `into`, or says why they are malformed. */
+export function trailerFields(list: HeaderList, into: HeaderList): Rejection | null {
+  return readFields(list, 0, into, recentTrailers) ?? (judgeTrailers(into) ? null : MESSAGE.trailerField);
 }
 
 /** The declared body length in bytes; -1 none, -2 not valid (RFC 9110 §8.6). */
@@ -142,16 +145,15 @@ function isValue(value: string, recent: string[], place: number): boolean {
   return true;
 }
 
-function readFields(list: HeaderList, from: number, into: HeaderList, recent: string[]): string | null {
+function readFields(list: HeaderList, from: number, into: HeaderList, recent: string[]): Rejection | null {
   let cookieAt = -1;
   for (let i = from; i < list.length; i += 2) {
     const name = list[i] as string;
     const value = list[i + 1] as string;
-    if (!isName(name))
-      return name.startsWith(':') ? 'a pseudo-header after a field' : 'a field name is not lower-case token';
-    if (!isValue(value, recent, i)) return `the value of ${name} has a forbidden character`;
-    if (FORBIDDEN.has(name)) return `${name} is forbidden in HTTP/2`;
-    if (name === 'te' && value !== 'trailers') return 'te may only say "trailers"';
+    if (!isName(name)) return name.startsWith(':') ? MESSAGE.pseudoLate : MESSAGE.fieldName;
+    if (!isValue(value, recent, i)) return MESSAGE.fieldValue;
+    if (FORBIDDEN.has(name)) return MESSAGE.connectionField;
+    if (name === 'te' && value !== 'trailers') return MESSAGE.te;
     // Crumbs of one cookie header become one again (RFC 9113 §8.2.3).
     if (name === 'cookie') {
       if (cookieAt >= 0) {
@@ -166,13 +168,16 @@ function readFields(list: HeaderList, from: number, into: HeaderList, recent: st
 }
 
 /** Host must agree with :authority and is dropped (RFC 9113 §8.3.1). */
-function takeHost(head: Head): string | null {
+function takeHost(head: Head): Rejection | null {
   const headers = head.headers;
+  let seen = false;
   for (let i = 0; i < headers.length; i += 2) {
     if (headers[i] !== 'host') continue;
+    if (seen) return MESSAGE.hostRepeated;
+    seen = true;
     const host = (headers[i + 1] as string).toLowerCase();
     if (head.authority === '') head.authority = host;
-    else if (head.authority !== host) return 'host and :authority differ';
+    else if (head.authority !== host) return MESSAGE.hostDisagrees;
     headers.splice(i, 2);
     i -= 2;
   }
@@ -183,22 +188,35 @@ function takeHost(head: Head): string | null {
 let goodMethod = 'GET';
 let goodAuthority = 'localhost';
 
-function checkRequest(head: Head, seen: number): string | null {
+function checkRequest(head: Head, seen: number): Rejection | null {
   if (head.method !== goodMethod) {
-    if (!METHOD.test(head.method)) return ':method is missing or not a token';
+    if (!METHOD.test(head.method)) return MESSAGE.method;
     goodMethod = head.method;
   }
   if (head.authority !== goodAuthority) {
-    if (!AUTHORITY.test(head.authority)) return ':authority is missing or not host[:port]';
+    if (parseAuthority(head.authority) === null) return MESSAGE.authority;
     goodAuthority = head.authority;
   }
-  if (head.method === 'CONNECT' && (seen & HAS_PROTOCOL) === 0) {
-    return (seen & (HAS_SCHEME | HAS_PATH)) === 0 ? null : 'CONNECT has neither :scheme nor :path';
+  if (head.method === 'CONNECT') {
+    if (!dropConnectLength(head.headers)) return MESSAGE.connectBody;
+    if ((seen & HAS_PROTOCOL) === 0) {
+      const isForm = (seen & (HAS_SCHEME | HAS_PATH)) === 0 && /:0*[1-9][0-9]*$/.test(head.authority);
+      return isForm ? null : MESSAGE.connect;
+    }
   }
-  if ((seen & HAS_PROTOCOL) !== 0 && (head.method !== 'CONNECT' || head.protocol === ''))
-    return ':protocol belongs to CONNECT';
-  if (head.scheme === '') return ':scheme is missing';
-  if (!PATH.test(head.path) || (head.path === '*' && head.method !== 'OPTIONS'))
-    return ':path is missing or not a path';
+  if ((seen & HAS_PROTOCOL) !== 0) {
+    head.protocol = head.protocol.toLowerCase();
+    if (head.method !== 'CONNECT' || !PROTOCOL.test(head.protocol)) return MESSAGE.protocol;
+  }
+  if (head.scheme === '') return MESSAGE.scheme;
+  if (!PATH.test(head.path) || (head.path === '*' && head.method !== 'OPTIONS')) return MESSAGE.path;
   return null;
+}
+
+/** CONNECT has no body (RFC 9110 §9.3.6): a length of 0 means nothing and would stop the tunnel; any other is a lie, hence false. */
+function dropConnectLength(headers: HeaderList): boolean {
+  const value = headerValue(headers, 'content-length');
+  if (value === undefined) return true;
+  removeHeader(headers, 'content-length');
+  return /^0+$/.test(value);
 }

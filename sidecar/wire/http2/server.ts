@@ -8,6 +8,7 @@ import { ConnectionTimer, type WireTimeouts } from '../timers.ts';
 import { CODE, pingFrame, SETTING } from './frames.ts';
 import { CONCURRENT_STREAMS, DRAIN_PING_MS } from './limits.ts';
 import { contentLength, requestHead } from './message.ts';
+import { FRAMING, MESSAGE } from './reject.ts';
 import { Http2Session, type SessionRole } from './session.ts';
 import { countBody, type Http2Stream, NO_EVENTS } from './stream.ts';
 
@@ -22,6 +23,8 @@ export interface Http2ServerOptions extends WireTimeouts {
   scheme: 'http' | 'https';
   /** Request streams at once; default 100. More are refused with REFUSED_STREAM, which a caller may retry. */
   maxConcurrentStreams?: number;
+  /** The client broke the protocol; its stream or the connection ends. `reason` is a token for a metric. */
+  onMalformed(reason: string): void;
   /** A flood limit was exceeded; the connection ends with ENHANCE_YOUR_CALM. */
   onGuard(name: string): void;
   /** The connection is gone, once. */
@@ -100,6 +103,10 @@ export class Http2ServerConnection implements SessionRole {
     this.drain();
   }
 
+  onMalformed(reason: string): void {
+    this.options.onMalformed(reason);
+  }
+
   onGuard(name: string): void {
     this.options.onGuard(name);
   }
@@ -114,22 +121,21 @@ export class Http2ServerConnection implements SessionRole {
     if (this.draining === 'final') {
       // The id counts as seen, so that the rest of the refused request is no frame on an idle stream.
       session.lastStreamId = id;
-      session.streamError(id, CODE.REFUSED_STREAM, 'draining');
+      session.refuse(id, 'draining');
       return;
     }
     const full = session.streams.size >= this.streamsMax;
     session.lastStreamId = id;
-    if (full) return session.streamError(id, CODE.REFUSED_STREAM, 'too many streams');
+    if (full) return session.refuse(id, 'too many streams');
     const head = session.listTooLarge ? null : requestHead(list);
-    if (typeof head === 'string') return session.streamError(id, CODE.PROTOCOL_ERROR, head);
+    if (head !== null && !(head instanceof Head)) return session.streamError(id, head);
     if (head !== null && head.scheme !== '') head.scheme = this.options.scheme;
     const stream = session.newStream(id, NO_EVENTS);
     if (head === null) return this.refuseLarge(stream, end);
     stream.expectedBytes = contentLength(head.headers);
     stream.headReceived = true;
-    if (stream.expectedBytes === -2 || !countBody(stream, 0, end)) {
-      return session.streamError(id, CODE.PROTOCOL_ERROR, 'content-length is not valid or not met');
-    }
+    if (stream.expectedBytes === -2) return session.streamError(id, MESSAGE.length);
+    if (!countBody(stream, 0, end)) return session.streamError(id, MESSAGE.body);
     session.addStream(stream);
     stream.events = this.accept(stream);
     if (stream.dead) return;
@@ -139,6 +145,7 @@ export class Http2ServerConnection implements SessionRole {
 
   /** 431 without a request: the list was cut, so there is no head to judge. */
   private refuseLarge(stream: Http2Stream, end: boolean): void {
+    this.onMalformed(MESSAGE.tooLarge.reason);
     this.session.addStream(stream);
     if (end) this.session.endRemote(stream);
     stream.writeHead(Head.response(431, ['content-length', '0']), true);
@@ -158,7 +165,7 @@ export class Http2ServerConnection implements SessionRole {
     let at = 0;
     while (this.prefaceRead < PREFACE.length && at < chunk.length) {
       if (chunk[at++] !== PREFACE[this.prefaceRead++]) {
-        this.session.fail(CODE.PROTOCOL_ERROR, 'the connection does not begin with the HTTP/2 preface');
+        this.session.fail(FRAMING.preface);
         return;
       }
     }

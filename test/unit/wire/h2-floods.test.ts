@@ -63,7 +63,9 @@ async function peer(opening: Uint8Array = PREFACE): Promise<Peer> {
       };
     };
     const onGuard = (name: string): void => void guards.push(name);
-    accepted.resolve(serveHttp2(new WireSocket(socket), accept, { scheme: 'http', wheel, onGuard, onClose() {} }));
+    accepted.resolve(
+      serveHttp2(new WireSocket(socket), accept, { scheme: 'http', wheel, onMalformed() {}, onGuard, onClose() {} }),
+    );
   });
   const socket = net.connect({ port, host: '127.0.0.1' });
   socket.on('error', () => {});

@@ -52,6 +52,7 @@ async function ourServer(
     connections.push(
       serveHttp2(new WireSocket(socket), accept, {
         scheme: 'http',
+        onMalformed() {},
         onGuard: (name) => guards.push(name),
         onClose() {},
       }),

@@ -3,6 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import { Http1Parser } from '../../../sidecar/wire/http1/parse.ts';
 import type { Rejection } from '../../../sidecar/wire/http1/reject.ts';
+import { CHUNKED, GET, REFUSED } from './http1-refused.ts';
 
 interface Outcome {
   rejection: Rejection | null;
@@ -10,7 +11,7 @@ interface Outcome {
   parser: Http1Parser;
 }
 
-function parse(role: 'request' | 'response', text: string, method = 'GET', upgrade = false): Outcome {
+function parse(role: 'request' | 'response', text: string, method = 'GET', upgrade = ''): Outcome {
   const events: unknown[] = [];
   const parser = new Http1Parser(
     role,
@@ -24,105 +25,6 @@ function parse(role: 'request' | 'response', text: string, method = 'GET', upgra
   if (role === 'response') parser.expect(method, upgrade);
   return { rejection: parser.execute(Buffer.from(text, 'latin1')), events, parser };
 }
-
-const GET = 'GET / HTTP/1.1\r\nHost: a\r\n';
-const POST = 'POST / HTTP/1.1\r\nHost: a\r\n';
-const CHUNKED = `${POST}Transfer-Encoding: chunked\r\n\r\n`;
-
-const REFUSED: [reason: string, section: string, bytes: string][] = [
-  ['bareLf', 'RFC 9112 §2.2', 'GET / HTTP/1.1\nHost: a\n\n'],
-  ['bareLf', 'RFC 9112 §2.2', 'GET / HTTP/1.1\r\nHost: a\n\r\n\r\n'],
-  ['bareLf', 'RFC 9112 §2.2', `${GET}X: a\nY: b\r\n\r\n`],
-  ['bareLf', 'RFC 9112 §2.2', '\nGET / HTTP/1.1\r\n'],
-  ['bareCr', 'RFC 9112 §2.2', `${GET}X: a\rY: b\r\n\r\n`],
-  ['bareCr', 'RFC 9112 §2.2', '\rGET / HTTP/1.1\r\n'],
-  ['emptyLines', 'RFC 9112 §2.2', `\r\n\r\n\r\n${GET}\r\n`],
-  ['method', 'RFC 9110 §9.1', ` ${GET}\r\n`],
-  ['method', 'RFC 9110 §9.1', 'G(T / HTTP/1.1\r\nHost: a\r\n\r\n'],
-  ['method', 'RFC 9110 §9.1', 'GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n'],
-  ['method', 'RFC 9110 §9.1', `${'M'.repeat(33)} / HTTP/1.1\r\nHost: a\r\n\r\n`],
-  ['method', 'RFC 9110 §9.1', '\x16\x03\x01\x02\x00'],
-  ['requestLine', 'RFC 9112 §3', 'GET  / HTTP/1.1\r\nHost: a\r\n\r\n'],
-  ['requestLine', 'RFC 9112 §3', 'GET /  HTTP/1.1\r\nHost: a\r\n\r\n'],
-  ['requestLine', 'RFC 9112 §3', 'GET / HTTP/1.1 \r\nHost: a\r\n\r\n'],
-  ['requestLine', 'RFC 9112 §3', 'GET /\r\nHost: a\r\n\r\n'],
-  ['requestLine', 'RFC 9112 §3', 'GET / http/1.1\r\nHost: a\r\n\r\n'],
-  ['version', 'RFC 9112 §2.3', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
-  ['version', 'RFC 9112 §2.3', 'GET / HTTP/1.2\r\nHost: a\r\n\r\n'],
-  ['target', 'RFC 9112 §3.2', 'GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n'],
-  ['target', 'RFC 9112 §3.2', 'GET /\x00 HTTP/1.1\r\nHost: a\r\n\r\n'],
-  ['target', 'RFC 9112 §3.2', 'GET /\xe9 HTTP/1.1\r\nHost: a\r\n\r\n'],
-  ['targetForm', 'RFC 9112 §3.2', 'GET a HTTP/1.1\r\nHost: a\r\n\r\n'],
-  ['targetForm', 'RFC 9112 §3.2', 'GET * HTTP/1.1\r\nHost: a\r\n\r\n'],
-  ['targetForm', 'RFC 9112 §3.2', 'GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n'],
-  ['targetForm', 'RFC 9112 §3.2', 'CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n'],
-  ['targetForm', 'RFC 9112 §3.2', 'CONNECT /a:1 HTTP/1.1\r\nHost: a\r\n\r\n'],
-  ['targetForm', 'RFC 9112 §3.2', 'CONNECT a:0 HTTP/1.1\r\nHost: a\r\n\r\n'],
-  ['targetForm', 'RFC 9112 §3.2', 'CONNECT a:65536 HTTP/1.1\r\nHost: a\r\n\r\n'],
-  ['userinfo', 'RFC 9110 §4.2.4', 'GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n'],
-  ['host', 'RFC 9110 §7.2', 'GET http:/// HTTP/1.1\r\nHost: a\r\n\r\n'],
-  ['uriTooLong', 'RFC 9110 §15.5.15', `GET /${'a'.repeat(8192)} HTTP/1.1\r\nHost: a\r\n\r\n`],
-  ['uriTooLong', 'RFC 9110 §15.5.15', `GET /${'a'.repeat(70000)}`],
-  ['headTooLarge', 'RFC 6585 §5', `${GET}X: ${'a'.repeat(70000)}`],
-  ['headTooLarge', 'RFC 6585 §5', `${GET}X: ${'a'.repeat(61430)}\r\n\r\n`],
-  ['tooManyFields', 'RFC 6585 §5', `${GET}${'x: y\r\n'.repeat(100)}\r\n`],
-  ['obsFold', 'RFC 9112 §5.2', `${GET}X: a\r\n b\r\n\r\n`],
-  ['obsFold', 'RFC 9112 §5.2', `${GET}X: a\r\n\tb\r\n\r\n`],
-  ['obsFold', 'RFC 9112 §2.2', 'GET / HTTP/1.1\r\n Host: a\r\n\r\n'],
-  ['spaceBeforeColon', 'RFC 9112 §5.1', `${GET}X : a\r\n\r\n`],
-  ['spaceBeforeColon', 'RFC 9112 §5.1', `${POST}Transfer-Encoding : chunked\r\n\r\n`],
-  ['spaceBeforeColon', 'RFC 9112 §5.1', `${POST}Content-Length\t: 1\r\n\r\n`],
-  ['fieldName', 'RFC 9110 §5.1', `${GET}: a\r\n\r\n`],
-  ['fieldName', 'RFC 9110 §5.1', `${GET}X\r\n\r\n`],
-  ['fieldName', 'RFC 9110 §5.1', `${GET}X(: a\r\n\r\n`],
-  ['fieldName', 'RFC 9110 §5.1', `${GET}\xc3: a\r\n\r\n`],
-  ['nul', 'RFC 9110 §5.5', `${GET}X\x00: a\r\n\r\n`],
-  ['nul', 'RFC 9110 §5.5', `${GET}X: a\x00b\r\n\r\n`],
-  ['fieldValue', 'RFC 9110 §5.5', `${GET}X: a\x7f\r\n\r\n`],
-  ['fieldValue', 'RFC 9110 §5.5', `${GET}X: \x0b\r\n\r\n`],
-  ['hostMissing', 'RFC 9112 §3.2', 'GET / HTTP/1.1\r\n\r\n'],
-  ['hostRepeated', 'RFC 9112 §3.2', `${GET}Host: a\r\n\r\n`],
-  ['host', 'RFC 9110 §7.2', 'GET / HTTP/1.1\r\nHost: a/b\r\n\r\n'],
-  ['host', 'RFC 9110 §7.2', 'GET / HTTP/1.1\r\nHost: a, b\r\n\r\n'],
-  ['host', 'RFC 9110 §7.2', 'GET / HTTP/1.1\r\nHost: u@a\r\n\r\n'],
-  ['host', 'RFC 9110 §7.2', 'GET / HTTP/1.1\r\nHost: a:99999\r\n\r\n'],
-  ['hostDisagrees', 'RFC 9112 §3.2.2', 'GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n'],
-  ['hostDisagrees', 'RFC 9112 §3.2.2', 'CONNECT b:1 HTTP/1.1\r\nHost: a\r\n\r\n'],
-  ['lengthRepeated', 'RFC 9112 §6.3', `${POST}Content-Length: 1\r\nContent-Length: 1\r\n\r\na`],
-  ['length', 'RFC 9110 §8.6', `${POST}Content-Length: 1, 1\r\n\r\na`],
-  ['length', 'RFC 9110 §8.6', `${POST}Content-Length: +1\r\n\r\na`],
-  ['length', 'RFC 9110 §8.6', `${POST}Content-Length: -1\r\n\r\na`],
-  ['length', 'RFC 9110 §8.6', `${POST}Content-Length: 0x1\r\n\r\na`],
-  ['length', 'RFC 9110 §8.6', `${POST}Content-Length:\r\n\r\na`],
-  ['length', 'RFC 9110 §8.6', `${POST}Content-Length: 9999999999999999\r\n\r\na`],
-  ['lengthAndCoding', 'RFC 9112 §6.1', `${POST}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\na`],
-  ['coding', 'RFC 9112 §6.1', `${POST}Transfer-Encoding: gzip, chunked\r\n\r\n`],
-  ['coding', 'RFC 9112 §6.1', `${POST}Transfer-Encoding: xchunked\r\n\r\n`],
-  ['coding', 'RFC 9112 §6.1', `${POST}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n`],
-  ['coding', 'RFC 9112 §6.1', `${POST}Transfer-Encoding: identity\r\n\r\n`],
-  ['coding', 'RFC 9112 §6.1', `${POST}Transfer-Encoding: \x0bchunked\r\n\r\n`.replace('\x0b', '"')],
-  ['codingInOldVersion', 'RFC 9112 §6.1', 'POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n'],
-  ['nominated', 'RFC 9110 §7.6.1', `${POST}Content-Length: 1\r\nConnection: content-length\r\n\r\na`],
-  ['nominated', 'RFC 9110 §7.6.1', `${GET}Connection: close, Host\r\n\r\n`],
-  ['connectBody', 'RFC 9110 §9.3.6', 'CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nContent-Length: 1\r\n\r\na'],
-  ['chunkSize', 'RFC 9112 §7.1', `${CHUNKED}\r\n`],
-  ['chunkSize', 'RFC 9112 §7.1', `${CHUNKED}g\r\n`],
-  ['chunkSize', 'RFC 9112 §7.1', `${CHUNKED}0x1\r\na\r\n`],
-  ['chunkSize', 'RFC 9112 §7.1', `${CHUNKED}1 \r\na\r\n`],
-  ['chunkSize', 'RFC 9112 §7.1', `${CHUNKED}-1\r\na\r\n`],
-  ['chunkSize', 'RFC 9112 §7.1', `${CHUNKED}1\na\r\n`],
-  ['chunkSize', 'RFC 9112 §7.1', `${CHUNKED}${'0'.repeat(14)}\r\n`],
-  ['bareCr', 'RFC 9112 §7.1', `${CHUNKED}1\ra\r\n`],
-  ['bareLf', 'RFC 9112 §7.1.1', `${CHUNKED}1;x\na\r\n`],
-  ['chunkExtension', 'RFC 9112 §7.1.1', `${CHUNKED}1;\x00\r\na\r\n`],
-  ['chunkExtensionTooLarge', 'CVE-2023-39326', `${CHUNKED}1;${'x'.repeat(16385)}`],
-  ['chunkExtensionTooLarge', 'CVE-2024-22019', `${CHUNKED}${`1;${'x'.repeat(99)}\r\na\r\n`.repeat(170)}`],
-  ['chunkEnd', 'RFC 9112 §7.1', `${CHUNKED}1\r\nab\r\n`],
-  ['chunkEnd', 'RFC 9112 §7.1', `${CHUNKED}1\r\na\r\r`],
-  ['trailerField', 'RFC 9110 §6.5.1', `${CHUNKED}0\r\nContent-Length: 1\r\n\r\n`],
-  ['trailerField', 'RFC 9110 §6.5.1', `${CHUNKED}0\r\nHost: b\r\n\r\n`],
-  ['obsFold', 'RFC 9112 §5.2', `${CHUNKED}0\r\nX: a\r\n b\r\n\r\n`],
-];
 
 const REFUSED_RESPONSES: [reason: string, bytes: string][] = [
   ['statusLine', 'garbage'],
@@ -138,6 +40,31 @@ const REFUSED_RESPONSES: [reason: string, bytes: string][] = [
 describe('the HTTP/1.1 parser', () => {
   test.each(REFUSED)('refuses %s (%s): %j', (reason, _section, bytes) => {
     expect(parse('request', bytes).rejection?.reason).toBe(reason);
+  });
+
+  test.each([
+    ['RFC 9110 §7.8 no token', 'HTTP/1.1 101 X\r\n\r\n'],
+    ['RFC 9110 §7.8 another token', 'HTTP/1.1 101 X\r\nUpgrade: h2c\r\n\r\n'],
+    ['RFC 9110 §7.8 two tokens', 'HTTP/1.1 101 X\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n\r\n'],
+  ])('a switch to what was not asked for is refused: %s', (_rule, bytes) => {
+    expect(parse('response', bytes, 'GET', 'websocket').rejection?.reason).toBe('upgradeUnasked');
+    expect(parse('response', 'HTTP/1.1 101 X\r\nUpgrade: WebSocket\r\n\r\n', 'GET', 'websocket').rejection).toBeNull();
+  });
+
+  test.each([
+    ['CONNECT (RFC 9110 §9.3.6)', 'CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nContent-Length: 0\r\n\r\n'],
+    ['an upgrade (RFC 8441 §5)', `${GET}Connection: upgrade\r\nUpgrade: x\r\nContent-Length: 0\r\n\r\n`],
+  ])('a length of 0 does not go into the tunnel of %s', (_name, bytes) => {
+    const { rejection, events } = parse('request', bytes);
+    expect(rejection).toBeNull();
+    expect(events).toMatchObject([['head', { headers: [] }, false]]);
+  });
+
+  test('trailers lose what only means something before the body (RFC 9110 §6.5.1)', () => {
+    const trailers = 'Authorization: x\r\nX-T: 1\r\nCookie: y\r\nContent-Type: z\r\nTE: trailers\r\nGrpc-Status: 0\r\n';
+    const { rejection, events } = parse('request', `${CHUNKED}0\r\n${trailers}\r\n`);
+    expect(rejection).toBeNull();
+    expect(events.at(-1)).toEqual(['end', ['x-t', '1', 'grpc-status', '0']]);
   });
 
   test.each(REFUSED_RESPONSES)('refuses a response for %s: %j', (reason, bytes) => {

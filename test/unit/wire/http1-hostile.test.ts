@@ -1,0 +1,59 @@
+// Every hostile request over a real socket with more behind it than is ever read: the client gets the whole answer and
+// an orderly end, the reason is counted once, and whoever had the request hears that it failed.
+
+import { once } from 'node:events';
+import { expect, test } from 'vitest';
+import { REJECT, rejectionError } from '../../../sidecar/wire/http1/reject.ts';
+import { Head } from '../../../sidecar/wire/stream.ts';
+import { dial, serve } from './http1-peers.ts';
+import { CHUNKED, REFUSED } from './http1-refused.ts';
+
+/** More than a socket buffer takes at once, less than a lingering connection reads. */
+const MORE = Buffer.alloc(512 * 1024, 'z');
+
+async function converse(port: number, bytes: string): Promise<string> {
+  const socket = await dial(port);
+  const failed: Error[] = [];
+  socket.on('error', (error) => failed.push(error));
+  socket.write(bytes, 'latin1');
+  socket.write(MORE);
+  let text = '';
+  socket.on('data', (chunk: Buffer) => {
+    text += chunk.toString('latin1');
+  });
+  await once(socket, 'end');
+  const closed = once(socket, 'close');
+  socket.end();
+  await closed;
+  expect(failed).toEqual([]);
+  return text;
+}
+
+test.each(REFUSED)('%s (%s) is answered, counted and closed: %j', async (reason, _section, bytes) => {
+  const served = await serve(() => {});
+  const rejection = REJECT[reason as keyof typeof REJECT];
+  const { status, section } = rejection;
+  const { kind } = rejectionError(rejection, 'downstream');
+  const text = await converse(served.port, bytes);
+  expect(text).toMatch(new RegExp(`^HTTP/1.1 ${status} [^\\r]+\\r\\n`));
+  expect(text).toContain('\r\nconnection: close\r\n');
+  expect(text.endsWith(`\r\n\r\n${reason} (${section})\n`)).toBe(true);
+  expect(served.malformed).toEqual([reason]);
+  const wasTaken = bytes.startsWith(CHUNKED);
+  expect(served.said.at(-1)).toBe(wasTaken ? `reset ${kind} no` : undefined);
+});
+
+test('a body that breaks behind its answer is counted, and ends in the middle of the answer', async () => {
+  const served = await serve((stream, event) => {
+    if (!event.startsWith('POST')) return;
+    stream.writeHead(Head.response(200, []), false);
+    stream.writeData(Buffer.from('so far'), false);
+  });
+  const socket = await dial(served.port);
+  socket.write(CHUNKED);
+  await once(socket, 'data');
+  socket.write('g\r\n');
+  await once(socket, 'end');
+  expect(served.malformed).toEqual(['chunkSize']);
+  expect(served.said.at(-1)).toBe('reset malformed no');
+});
