@@ -4,12 +4,14 @@
 import { asBuffer } from '../bytes.ts';
 import { type HeaderList, judgeTrailers } from '../headers.ts';
 import { Head } from '../stream.ts';
+import { ChunkLine } from './chunk-line.ts';
 import type { FieldFacts } from './fields.ts';
 import { newFacts, parseFields } from './fields.ts';
 import * as limits from './limits.ts';
 import { TOKEN } from './names.ts';
 import type { Rejection } from './reject.ts';
 import { REJECT } from './reject.ts';
+import { Section } from './section.ts';
 import type { Target } from './target.ts';
 import { parseTarget } from './target.ts';
 
@@ -22,18 +24,13 @@ export interface ParserSink {
 
 const HEAD = 0;
 const LENGTH = 1;
-const CHUNK_SIZE = 2;
-const CHUNK_EXTENSION = 3;
-const CHUNK_LF = 4;
-const CHUNK_DATA = 5;
-const CHUNK_DATA_CR = 6;
-const CHUNK_DATA_LF = 7;
-const TRAILERS = 8;
-const RAW = 9;
+const CHUNK_LINE = 2;
+const CHUNK_DATA = 3;
+const TRAILERS = 4;
+const RAW = 5;
 /** The message is complete (or, for CONNECT and Upgrade, waits for its answer): nothing is parsed until next() or tunnel(). */
-const DONE = 10;
+const DONE = 6;
 
-const CRLFCRLF = Buffer.from('\r\n\r\n', 'latin1');
 const EMPTY = Buffer.alloc(0);
 
 /** One direction of one connection. Requests stop at the end of each message until `next()`. */
@@ -55,14 +52,9 @@ export class Http1Parser {
   private at = 0;
   private waiting: Uint8Array[] = [];
   private waitingBytes = 0;
-  private held: Buffer = EMPTY;
-  private heldBytes = 0;
-  private section: Buffer = EMPTY;
-  private sectionFrom = 0;
-  private sectionTo = 0;
+  private readonly section: Section;
+  private readonly chunkLine = new ChunkLine();
   private bodyLeft = 0;
-  private sizeDigits = 0;
-  private extensionBytes = 0;
   private emptyLineBytes = 0;
   private interimHeads = 0;
   private method = '';
@@ -71,13 +63,14 @@ export class Http1Parser {
   /** `scheme`: what requests in origin form get; empty in the response role. */
   constructor(role: 'request' | 'response', sink: ParserSink, scheme: string) {
     this.isRequest = role === 'request';
+    this.section = new Section(this.isRequest);
     this.sink = sink;
     this.scheme = scheme;
   }
 
   /** No byte of a next message has come. */
   get isFresh(): boolean {
-    return this.state === HEAD && this.heldBytes === 0 && this.buffered === 0;
+    return this.state === HEAD && this.section.heldBytes === 0 && this.buffered === 0;
   }
 
   /** A body that only the connection's end delimits, or a tunnel. */
@@ -157,7 +150,7 @@ export class Http1Parser {
       case TRAILERS:
         return this.trailers();
       default:
-        return this.chunkLine();
+        return this.betweenChunks();
     }
   }
 
@@ -172,75 +165,43 @@ export class Http1Parser {
       this.bodyLeft -= take;
       if (this.bodyLeft === 0) {
         end = this.state === LENGTH;
-        this.state = end ? DONE : CHUNK_DATA_CR;
+        this.state = end ? DONE : CHUNK_LINE;
+        if (!end) this.chunkLine.startEnd();
       }
     }
     this.sink.onData(piece, end);
   }
 
-  private chunkLine(): Rejection | null {
-    const byte = this.chunk[this.at++] as number;
-    switch (this.state) {
-      case CHUNK_SIZE: {
-        const digit = hexDigit(byte);
-        if (digit >= 0) {
-          if (++this.sizeDigits > limits.CHUNK_SIZE_DIGITS_MAX) return REJECT.chunkSize;
-          this.bodyLeft = this.bodyLeft * 16 + digit;
-          return null;
-        }
-        if (this.sizeDigits === 0) return REJECT.chunkSize;
-        if (byte === 0x0d) this.state = CHUNK_LF;
-        else if (byte === 0x3b) this.state = CHUNK_EXTENSION;
-        else return REJECT.chunkSize;
-        return null;
-      }
-      case CHUNK_EXTENSION:
-        if (byte === 0x0d) this.state = CHUNK_LF;
-        else if (byte < 0x20 && byte !== 0x09) return byte === 0x0a ? REJECT.bareLf : REJECT.chunkExtension;
-        else if (byte === 0x7f) return REJECT.chunkExtension;
-        else if (++this.extensionBytes > limits.CHUNK_EXTENSION_BYTES_MAX) return REJECT.chunkExtensionTooLarge;
-        return null;
-      case CHUNK_LF:
-        if (byte !== 0x0a) return REJECT.bareCr;
-        this.state = this.bodyLeft === 0 ? TRAILERS : CHUNK_DATA;
-        return null;
-      case CHUNK_DATA_CR:
-        if (byte !== 0x0d) return REJECT.chunkEnd;
-        this.state = CHUNK_DATA_LF;
-        return null;
-      default:
-        if (byte !== 0x0a) return REJECT.chunkEnd;
-        this.startChunk();
-        return null;
-    }
-  }
-
-  private startChunk(): void {
-    this.state = CHUNK_SIZE;
-    this.bodyLeft = 0;
-    this.sizeDigits = 0;
+  private betweenChunks(): Rejection | null {
+    const line = this.chunkLine;
+    const rejection = line.take(this.chunk[this.at++] as number);
+    if (rejection !== null || !line.isDone) return rejection;
+    this.bodyLeft = line.size;
+    this.state = line.size === 0 ? TRAILERS : CHUNK_DATA;
+    return null;
   }
 
   private trailers(): Rejection | null {
-    const first = this.heldBytes > 0 ? this.held[0] : this.chunk[this.at];
-    if (first === 0x0d) {
+    const { section, facts } = this;
+    if (section.first(this.chunk, this.at) === 0x0d) {
+      const byte = this.chunk[this.at] as number;
       // No trailers: CR and LF, perhaps in two chunks.
-      if (this.heldBytes === 0) {
-        this.hold(1);
-        return null;
+      if (section.heldBytes === 0) section.hold(this.chunk, this.at++, 1);
+      else {
+        section.heldBytes = 0;
+        this.at++;
+        if (byte !== 0x0a) return REJECT.bareCr;
+        this.state = DONE;
+        this.sink.onMessageEnd(null);
       }
-      this.heldBytes = 0;
-      if (this.chunk[this.at++] !== 0x0a) return REJECT.bareCr;
-      this.state = DONE;
-      this.sink.onMessageEnd(null);
       return null;
     }
-    const rejection = this.collect();
-    if (rejection !== null || this.section.length === 0) return rejection;
+    this.at = section.collect(this.chunk, this.at);
+    if (!section.isWhole) return section.rejection;
     const headers: HeaderList = [];
-    const { section, sectionFrom: from, sectionTo: to, facts } = this;
-    this.section = EMPTY;
-    const refused = parseFields(section, from, to, section.toString('latin1', from, to), from, headers, facts);
+    const { bytes, from, to } = section;
+    section.release();
+    const refused = parseFields(bytes, from, to, bytes.toString('latin1', from, to), from, headers, facts);
     if (refused !== null) return refused;
     if (facts.chunked || facts.host !== null || !judgeTrailers(headers)) return REJECT.trailerField;
     this.state = DONE;
@@ -248,61 +209,9 @@ export class Http1Parser {
     return null;
   }
 
-  private hold(bytes: number): void {
-    const needed = this.heldBytes + bytes;
-    if (needed > this.held.length) {
-      const larger = Buffer.allocUnsafe(Math.max(needed, this.held.length * 2, 1024));
-      this.held.copy(larger, 0, 0, this.heldBytes);
-      this.held = larger;
-    }
-    this.chunk.copy(this.held, this.heldBytes, this.at, this.at + bytes);
-    this.heldBytes = needed;
-    this.at += bytes;
-  }
-
-  /** Finds the end of a head or trailer section and leaves it in `section`; until then holds its bytes and looks at new ones only. */
-  private collect(): Rejection | null {
-    if (this.heldBytes === 0) {
-      const end = this.chunk.indexOf(CRLFCRLF, this.at);
-      if (end !== -1) {
-        if (end + 4 - this.at > limits.HEAD_BYTES_MAX) return this.tooLarge(this.chunk, this.at, end);
-        this.section = this.chunk;
-        this.sectionFrom = this.at;
-        this.sectionTo = end + 2;
-        this.at = end + 4;
-        return null;
-      }
-    }
-    // Slow path: a section in several segments is rare.
-    const before = this.heldBytes;
-    const room = limits.HEAD_BYTES_MAX + 4 - before;
-    const left = this.chunk.length - this.at;
-    this.hold(left < room ? left : room);
-    const from = before < 3 ? 0 : before - 3;
-    const end = this.held.subarray(0, this.heldBytes).indexOf(CRLFCRLF, from);
-    if (end !== -1 && end + 4 <= limits.HEAD_BYTES_MAX) {
-      this.at -= this.heldBytes - (end + 4);
-      this.section = this.held;
-      this.sectionFrom = 0;
-      this.sectionTo = end + 2;
-      this.held = EMPTY;
-      this.heldBytes = 0;
-      return null;
-    }
-    for (let i = before; i < this.heldBytes; i++) {
-      if (this.held[i] === 0x0a && (i === 0 || this.held[i - 1] !== 0x0d)) return REJECT.bareLf;
-    }
-    return this.heldBytes > limits.HEAD_BYTES_MAX ? this.tooLarge(this.held, 0, this.heldBytes) : null;
-  }
-
-  private tooLarge(bytes: Buffer, from: number, to: number): Rejection {
-    const line = bytes.indexOf(0x0a, from);
-    const isLine = line === -1 || line > to || line - from > limits.URI_BYTES_MAX + limits.METHOD_BYTES_MAX + 12;
-    return this.isRequest && isLine ? REJECT.uriTooLong : REJECT.headTooLarge;
-  }
-
   private head(): Rejection | null {
-    if (this.heldBytes === 0) {
+    const { section } = this;
+    if (section.heldBytes === 0) {
       const first = this.chunk[this.at] as number;
       if (this.isRequest && (first === 0x0d || first === 0x0a || this.emptyLineBytes % 2 === 1))
         return this.emptyLine(first);
@@ -310,12 +219,12 @@ export class Http1Parser {
       if (this.isRequest ? TOKEN[first] === 0 : first !== 0x48)
         return this.isRequest ? REJECT.method : REJECT.statusLine;
     }
-    const rejection = this.collect();
-    if (rejection !== null || this.section.length === 0) return rejection;
-    const section = this.section;
-    this.section = EMPTY;
-    const text = section.toString('latin1', this.sectionFrom, this.sectionTo);
-    return this.isRequest ? this.requestHead(section, text) : this.responseHead(section, text);
+    this.at = section.collect(this.chunk, this.at);
+    if (!section.isWhole) return section.rejection;
+    const { bytes, from, to } = section;
+    section.release();
+    const text = bytes.toString('latin1', from, to);
+    return this.isRequest ? this.requestHead(bytes, from, to, text) : this.responseHead(bytes, from, to, text);
   }
 
   private emptyLine(byte: number): Rejection | null {
@@ -324,8 +233,7 @@ export class Http1Parser {
     return ++this.emptyLineBytes > limits.EMPTY_LINE_BYTES_MAX ? REJECT.emptyLines : null;
   }
 
-  private requestHead(bytes: Buffer, text: string): Rejection | null {
-    const base = this.sectionFrom;
+  private requestHead(bytes: Buffer, base: number, to: number, text: string): Rejection | null {
     let i = base;
     while (TOKEN[bytes[i] as number] !== 0) i++;
     if (bytes[i] !== 0x20 || i - base > limits.METHOD_BYTES_MAX) return REJECT.method;
@@ -341,7 +249,7 @@ export class Http1Parser {
     i += 9;
     if (bytes[i] !== 0x0d || bytes[i + 1] !== 0x0a) return bytes[i] === 0x0a ? REJECT.bareLf : REJECT.requestLine;
     const headers: HeaderList = [];
-    const refused = parseFields(bytes, i + 2, this.sectionTo, text, base, headers, this.facts);
+    const refused = parseFields(bytes, i + 2, to, text, base, headers, this.facts);
     return refused !== null ? refused : this.request(method, target, headers);
   }
 
@@ -376,17 +284,16 @@ export class Http1Parser {
     return null;
   }
 
-  private responseHead(bytes: Buffer, text: string): Rejection | null {
+  private responseHead(bytes: Buffer, base: number, to: number, text: string): Rejection | null {
     const rejection = this.version(text, 0, REJECT.statusLine);
     if (rejection !== null) return rejection;
     if (!/^ [1-9][0-9]{2}[ \r]/.test(text.slice(8, 13))) return REJECT.statusLine;
     const status = Number(text.slice(9, 12));
-    const base = this.sectionFrom;
     let i = base + 12;
     while (bytes[i] === 0x09 || ((bytes[i] as number) >= 0x20 && bytes[i] !== 0x7f)) i++;
     if (bytes[i] !== 0x0d || bytes[i + 1] !== 0x0a) return bytes[i] === 0x0a ? REJECT.bareLf : REJECT.statusLine;
     const headers: HeaderList = [];
-    const refused = parseFields(bytes, i + 2, this.sectionTo, text, base, headers, this.facts) ?? this.framing();
+    const refused = parseFields(bytes, i + 2, to, text, base, headers, this.facts) ?? this.framing();
     return refused !== null ? refused : this.response(status, headers);
   }
 
@@ -444,9 +351,9 @@ export class Http1Parser {
   }
 
   private startBody(length: number): void {
-    this.extensionBytes = 0;
     if (this.facts.chunked) {
-      this.startChunk();
+      this.chunkLine.start();
+      this.state = CHUNK_LINE;
       return;
     }
     this.bodyLeft = length;
@@ -457,10 +364,4 @@ export class Http1Parser {
 function dropLength(headers: HeaderList): void {
   const at = headers.indexOf('content-length');
   if (at !== -1 && at % 2 === 0) headers.splice(at, 2);
-}
-
-function hexDigit(byte: number): number {
-  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
-  const lower = byte | 0x20;
-  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
 }

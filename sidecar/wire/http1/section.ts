@@ -1,0 +1,93 @@
+// Finds the end of a head or trailer section in bytes cut anywhere: usually inside the chunk, else held until it comes.
+
+import * as limits from './limits.ts';
+import type { Rejection } from './reject.ts';
+import { REJECT } from './reject.ts';
+
+const CRLFCRLF = Buffer.from('\r\n\r\n', 'latin1');
+const EMPTY = Buffer.alloc(0);
+
+/** The section under way on one connection, and where the last whole one lies. */
+export class Section {
+  /** After `collect`: why the section was refused, or null. */
+  rejection: Rejection | null = null;
+  /** After `collect`: whether the section is whole, in `bytes[from, to)`, its last line ended. */
+  isWhole = false;
+  bytes: Buffer = EMPTY;
+  from = 0;
+  to = 0;
+  /** Bytes of an unfinished section. */
+  heldBytes = 0;
+  private readonly isRequest: boolean;
+  private held: Buffer = EMPTY;
+
+  constructor(isRequest: boolean) {
+    this.isRequest = isRequest;
+  }
+
+  /** The section's first byte, if it begins or goes on at `chunk[at]`. */
+  first(chunk: Buffer, at: number): number {
+    return (this.heldBytes > 0 ? this.held[0] : chunk[at]) as number;
+  }
+
+  hold(chunk: Buffer, at: number, bytes: number): void {
+    const needed = this.heldBytes + bytes;
+    if (needed > this.held.length) {
+      const larger = Buffer.allocUnsafe(Math.max(needed, this.held.length * 2, 1024));
+      this.held.copy(larger, 0, 0, this.heldBytes);
+      this.held = larger;
+    }
+    chunk.copy(this.held, this.heldBytes, at, at + bytes);
+    this.heldBytes = needed;
+  }
+
+  /** Goes on at `chunk[at]` and looks at new bytes only; returns the offset behind what it took. */
+  collect(chunk: Buffer, at: number): number {
+    this.isWhole = false;
+    if (this.heldBytes === 0) {
+      const end = chunk.indexOf(CRLFCRLF, at);
+      if (end !== -1) {
+        if (end + 4 - at > limits.HEAD_BYTES_MAX) this.rejection = this.tooLarge(chunk, at, end);
+        else this.found(chunk, at, end + 2);
+        return end + 4;
+      }
+    }
+    // Slow path: a section in several segments is rare.
+    const before = this.heldBytes;
+    const room = limits.HEAD_BYTES_MAX + 4 - before;
+    const left = chunk.length - at;
+    const take = left < room ? left : room;
+    this.hold(chunk, at, take);
+    const end = this.held.subarray(0, this.heldBytes).indexOf(CRLFCRLF, before < 3 ? 0 : before - 3);
+    if (end !== -1 && end + 4 <= limits.HEAD_BYTES_MAX) {
+      const behind = this.heldBytes - (end + 4);
+      this.found(this.held, 0, end + 2);
+      this.held = EMPTY;
+      this.heldBytes = 0;
+      return at + take - behind;
+    }
+    for (let i = before; i < this.heldBytes; i++) {
+      if (this.held[i] === 0x0a && (i === 0 || this.held[i - 1] !== 0x0d)) this.rejection ??= REJECT.bareLf;
+    }
+    if (this.heldBytes > limits.HEAD_BYTES_MAX) this.rejection ??= this.tooLarge(this.held, 0, this.heldBytes);
+    return at + take;
+  }
+
+  /** The section was read: its memory may go. */
+  release(): void {
+    this.bytes = EMPTY;
+  }
+
+  private found(bytes: Buffer, from: number, to: number): void {
+    this.isWhole = true;
+    this.bytes = bytes;
+    this.from = from;
+    this.to = to;
+  }
+
+  private tooLarge(bytes: Buffer, from: number, to: number): Rejection {
+    const line = bytes.indexOf(0x0a, from);
+    const isLine = line === -1 || line > to || line - from > limits.URI_BYTES_MAX + limits.METHOD_BYTES_MAX + 12;
+    return this.isRequest && isLine ? REJECT.uriTooLong : REJECT.headTooLarge;
+  }
+}
