@@ -4,6 +4,7 @@
 import net from 'node:net';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { Http2ClientConnection } from '../../sidecar/wire/http2/client.ts';
 import { FrameReader, frame } from '../../sidecar/wire/http2/frames.ts';
 import { HpackDecoder } from '../../sidecar/wire/http2/hpack-decoder.ts';
 import { HpackEncoder } from '../../sidecar/wire/http2/hpack-encoder.ts';
@@ -83,6 +84,35 @@ test(
           { scheme: 'http', onMalformed() {}, onGuard() {}, onClose() {} },
         );
         for (const part of pieces(Buffer.concat([PREFACE, ...list]), sizes)) socket.events.onBytes(part);
+        socket.destroy();
+      }),
+      options,
+    );
+  },
+  timeoutMs,
+);
+
+test(
+  'random frames never throw in a client, and fail a stream once at most',
+  () => {
+    fc.assert(
+      fc.property(fc.array(anyFrame, { maxLength: 20 }), cuts, (list, sizes) => {
+        const socket = new WireSocket(new net.Socket());
+        const connection = new Http2ClientConnection(socket, { onClose() {}, onRoom() {} });
+        const failed: number[] = [];
+        for (let i = 0; i < 4; i++) {
+          const stream = connection.open({
+            onHead() {},
+            onData: () => stream?.pause(),
+            onEnd: () => stream?.resume(),
+            onDrain() {},
+            onReset: () => void failed.push(i),
+          });
+          stream?.writeHead(Head.request('POST', 'http', 'a', '/', []), false);
+        }
+        for (const part of pieces(Buffer.concat([frame(4, 0, 0, 0), ...list]), sizes)) socket.events.onBytes(part);
+        socket.events.onClose(null);
+        expect(new Set(failed).size).toBe(failed.length);
         socket.destroy();
       }),
       options,
