@@ -1,5 +1,5 @@
-// Every bound of the data path by name, with its default, its reason and the peer it was taken from. One object,
-// so that `weft explain` can print it and a reader finds every number of the sidecar on one page.
+// Every bound of the data path by name, with its default, its reason and the peer it was taken from: one page for whoever
+// asks why a request was cut or refused. What belongs to a protocol's grammar is in wire/http1/limits.ts and wire/http2/limits.ts.
 
 /** Defaults; units are the last word of each name. Options and policies override some, none is ever unlimited. */
 export const LIMITS = {
@@ -17,8 +17,6 @@ export const LIMITS = {
   handshakeTimeoutMs: 10_000,
   /** Time to learn the protocol of a connection before it is treated as opaque (Linkerd). */
   detectTimeoutMs: 10_000,
-  /** Bytes looked at to learn the protocol: every preface and request line start fits (Linkerd). */
-  detectBytesMax: 1_024,
   /** Other attempts after the first; only for requests that are idempotent or certainly not processed (Envoy). */
   retriesMax: 1,
   /** Retries in flight, as a share of requests in flight: an outage grows load by a fifth, never by a multiple (Envoy). */
@@ -45,22 +43,10 @@ export const LIMITS = {
   ejectionJitter: 0.5,
   /** Endpoints of a cluster that may be ejected together, and the share of unhealthy ones above which health is ignored (Envoy's panic threshold). */
   ejectionPercentMax: 50,
-  /** All header fields of one message (Envoy). */
-  headerBytesMax: 60 * 1_024,
-  /** Fields of one message (Envoy). */
-  headerFieldsMax: 100,
-  /** Bytes a stream may hold for a slow receiver (Envoy). */
-  bufferBytesMax: 1_048_576,
   /** HTTP/2 streams that a stranger may open at once on a connection (Envoy edge guide). */
   strangerStreamsMax: 100,
   /** HTTP/2 streams for an authenticated mesh peer: one connection carries a whole worker's load. */
   peerStreamsMax: 1_000,
-  /** From SIGTERM to exit with work in flight (Istio); with none left, exit at once. */
-  drainMs: 45_000,
-  /** External authorization, one call; fails closed (Envoy). */
-  authorizationTimeoutMs: 200,
-  /** Shared rate limit, one call; fails open unless told otherwise (Envoy). */
-  rateLimitTimeoutMs: 20,
   /** A label set without news for this long gives its counters back: pods and routes come and go. */
   seriesIdleMs: 600_000,
   /** Label sets of one metric; the rest share one called `overflow`. A Prometheus server copes with thousands a target. */

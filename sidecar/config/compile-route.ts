@@ -4,6 +4,7 @@
 import type { Route } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import type { Backend, NamedMatch, Retry, RouteMatch, RouteRule } from '../../proto/gen/weft/policy/v1/route_pb.js';
 import { RetryCondition } from '../../proto/gen/weft/policy/v1/route_pb.js';
+import { LIMITS } from '../base/limits.ts';
 import { compileFilters } from '../filters/registry.ts';
 import type { RegexMatcher } from '../filters/string-match.ts';
 import type {
@@ -17,10 +18,6 @@ import type {
 import type { CompileError, RegexCompiler } from './compile-match.ts';
 import { checkPath, compileRegex, compileStringMatch, reportUnknown } from './compile-match.ts';
 
-/** To the response head; 15 s, as Envoy. */
-const REQUEST_TIMEOUT_MS = 15_000;
-/** No byte either way; 5 min, as Envoy's stream idle timeout. */
-const IDLE_TIMEOUT_MS = 300_000;
 /** Longest timeout: what a Node timer can hold (2^31 - 1 ms). */
 const TIMEOUT_MS_MAX = 2_147_483_647;
 /** Most attempts after the first: what the schema allows. */
@@ -30,14 +27,14 @@ const WEIGHT_MAX = 1_000_000;
 
 /** Retries of a rule that says nothing: once, and only what was certainly not processed (Envoy 1.40, Istio say 2; Linkerd a budget). */
 export const DEFAULT_RETRY: CompiledRetry = {
-  attempts: 1,
+  attempts: LIMITS.retriesMax,
   onConnectFailure: true,
   onGatewayError: false,
   onReset: false,
   onUnavailable: false,
   nonIdempotent: false,
-  backoffBaseMs: 25,
-  backoffMaxMs: 250,
+  backoffBaseMs: LIMITS.backoffBaseMs,
+  backoffMaxMs: LIMITS.backoffMaxMs,
 };
 
 /** The rule of a Service that no Route speaks of. */
@@ -45,9 +42,9 @@ export const DEFAULT_RULE: CompiledRule = {
   name: '(default)',
   filters: { redirect: null, requestHeaders: null, rewrite: null, responseHeaders: null },
   backends: [],
-  requestTimeoutMs: REQUEST_TIMEOUT_MS,
+  requestTimeoutMs: LIMITS.routeTimeoutMs,
   perTryTimeoutMs: 0,
-  idleTimeoutMs: IDLE_TIMEOUT_MS,
+  idleTimeoutMs: LIMITS.streamIdleTimeoutMs,
   retry: DEFAULT_RETRY,
 };
 
@@ -104,9 +101,9 @@ function compileRule(rule: RouteRule, label: string, path: string, errors: Compi
     name: label,
     filters: compileFilters(rule.filters, `${path}.filters`, errors),
     backends: compileBackends(rule.backends, `${path}.backends`, errors),
-    requestTimeoutMs: compileMs(timeouts?.request, REQUEST_TIMEOUT_MS, `${path}.timeouts.request`, errors),
+    requestTimeoutMs: compileMs(timeouts?.request, LIMITS.routeTimeoutMs, `${path}.timeouts.request`, errors),
     perTryTimeoutMs: compileMs(timeouts?.perTry, 0, `${path}.timeouts.per_try`, errors),
-    idleTimeoutMs: compileMs(timeouts?.idle, IDLE_TIMEOUT_MS, `${path}.timeouts.idle`, errors),
+    idleTimeoutMs: compileMs(timeouts?.idle, LIMITS.streamIdleTimeoutMs, `${path}.timeouts.idle`, errors),
     retry: compileRetry(rule.retry, `${path}.retry`, errors),
   };
 }

@@ -16,6 +16,8 @@ test.each<[boolean, Record<string, string>]>([
   [true, { ...PLACE, OTEL_SDK_DISABLED: '1' }],
   [false, { ...PLACE, OTEL_TRACES_EXPORTER: 'none' }],
   [true, { ...PLACE, OTEL_TRACES_EXPORTER: 'otlp' }],
+  [true, { OTEL_TRACES_EXPORTER: 'otlp' }],
+  [false, { OTEL_TRACES_EXPORTER: 'otlp', OTEL_SDK_DISABLED: 'true' }],
 ])('%s: %j', (enabled, environment) => {
   expect(spansEnabled(environment)).toBe(enabled);
 });
