@@ -36,6 +36,7 @@ const state = new ConfigState({
   random: context.random,
   secureContext: () => context.identity?.secureContext ?? null,
   spiffeId: () => context.identity?.identity.spiffeId ?? '',
+  announce: (news) => post(news),
   publish: (snapshot) => {
     context.snapshot = snapshot;
   },
@@ -64,7 +65,10 @@ async function handle(message: ToWorker): Promise<void> {
       await state.apply([], []);
       return;
     case 'series':
-      context.series.settle(message.request, message.slot);
+      context.series.settle(message.request, message.slot, message.isOverflow);
+      return;
+    case 'health':
+      state.follow(message, context.clock.nowMs());
       return;
     case 'forget':
       context.series.forget(message.series);

@@ -60,6 +60,15 @@ export interface WorkerStart {
   readonly spans: boolean;
 }
 
+/** A worker ejected an endpoint for `ejectedMs`, or readmitted it (0). A length, not a time: each thread has its own clock. */
+export interface HealthNews {
+  readonly type: 'health';
+  /** `direction service port`. */
+  readonly target: string;
+  readonly endpoint: string;
+  readonly ejectedMs: number;
+}
+
 export type ToWorker =
   /** Changes since the last one, or everything after a start. Answered by `applied` with the same `sequence`. */
   | {
@@ -69,8 +78,10 @@ export type ToWorker =
       readonly removed: readonly { readonly typeUrl: string; readonly name: string }[];
     }
   | { readonly type: 'identity'; readonly identity: WorkerIdentity }
-  /** The slot to count a label set in that the worker asked for: its own, or that of the family's overflow series. Negative: count nowhere. */
-  | { readonly type: 'series'; readonly request: number; readonly slot: number }
+  /** The slot to count a label set in that the worker asked for: its own, or that of the family's overflow series (`isOverflow`). Negative: count nowhere. */
+  | { readonly type: 'series'; readonly request: number; readonly slot: number; readonly isOverflow: boolean }
+  /** Another worker's `health`. */
+  | HealthNews
   /** Label sets that main gives back after `seriesIdleMs`: forget them, ask again when needed. Answered by `forgot`. */
   | {
       readonly type: 'forget';
@@ -103,6 +114,8 @@ export interface ResourceError {
 }
 
 export type FromWorker =
+  /** To be told to the other workers. */
+  | HealthNews
   /** It listens on everything it was given. */
   | { readonly type: 'listening' }
   | { readonly type: 'applied'; readonly sequence: number; readonly errors: readonly ResourceError[] }

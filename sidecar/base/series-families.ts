@@ -49,15 +49,16 @@ export class SeriesKeeper {
   }
 
   /** The first slot of a label set, that of the overflow series when there are too many; -1: no such family. */
-  slot(family: string, labels: readonly string[]): number {
+  slot(family: string, labels: readonly string[]): { readonly slot: number; readonly isOverflow: boolean } {
     const found = this.#families.get(family);
-    if (found === undefined) return -1;
-    return this.#table.acquire(found.metric, labelsKey(labels), performance.now()).slot;
+    if (found === undefined) return { slot: -1, isOverflow: false };
+    const series = this.#table.acquire(found.metric, labelsKey(labels), performance.now());
+    return { slot: series.slot, isOverflow: labelsOf(series) === null };
   }
 
   /** Counts on the main thread. */
   add(family: MetricKey, value: number, ...labels: string[]): void {
-    const slot = this.slot(family, labels);
+    const { slot } = this.slot(family, labels);
     this.#column[slot] = (this.#column[slot] as number) + value;
   }
 

@@ -1,7 +1,7 @@
 // From resources to the snapshot that requests pin: takes changes in slices between requests and swaps with one
 // assignment. What outlives a change (clusters with their connections and health, counters) is carried over by name.
 
-import type { LocalApp, ResourceBytes, ResourceError } from '../base/messages.ts';
+import type { HealthNews, LocalApp, ResourceBytes, ResourceError } from '../base/messages.ts';
 import type { WorkerSeries } from '../telemetry/worker-series.ts';
 import type { MethodIndex } from '../transcode/methods.ts';
 import type { Upstream, UpstreamContext } from '../upstream/upstream.ts';
@@ -24,6 +24,8 @@ export interface StateContext extends UpstreamContext {
   readonly series: WorkerSeries;
   /** The own SPIFFE id; empty before the first identity. */
   spiffeId(): string;
+  /** Tells the other workers. */
+  announce(news: HealthNews): void;
   /** The swap. */
   publish(snapshot: Snapshot): void;
 }
@@ -69,6 +71,11 @@ export class ConfigState {
   /** Endpoints as people read them. */
   describeEndpoints(nowMs: number): object[] {
     return this.targets.describe(nowMs);
+  }
+
+  /** What another worker found out about an endpoint. */
+  follow(news: HealthNews, nowMs: number): void {
+    this.targets.follow(news, nowMs);
   }
 
   /** Stops resolving and closes every pool. */

@@ -1,7 +1,10 @@
 // What requests go to, for as long as it exists: the clusters with their connections and health, and the counters, by
 // direction, Service and port. They outlive every change of configuration but the one that takes them away.
 
+import type { HealthNews } from '../base/messages.ts';
 import { RequestStats } from '../telemetry/request-stats.ts';
+import { SharedTally } from '../telemetry/tally.ts';
+import { RetryBudget } from '../upstream/budget.ts';
 import type { ClusterObserver } from '../upstream/cluster.ts';
 import { Upstream, type UpstreamSettings } from '../upstream/upstream.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -28,11 +31,34 @@ export class Targets {
     if (target === undefined) {
       const stats = new RequestStats(this.context.series, direction, name);
       const upstream = new Upstream(this.context, settings);
-      upstream.cluster.observer = observerOf(stats);
+      const { series } = this.context;
+      const labels = [direction, name, String(port)];
+      upstream.cluster.budget = new RetryBudget(
+        new SharedTally(series.counter('upstreamRequests', ...labels)),
+        new SharedTally(series.counter('upstreamRetries', ...labels)),
+      );
+      upstream.cluster.observer = this.observer(key, stats);
       target = { upstream, stats };
       this.targets.set(key, target);
     }
     return target;
+  }
+
+  private observer(target: string, stats: RequestStats): ClusterObserver {
+    const { announce, clock } = this.context;
+    return {
+      onConnectFailed: () => stats.connectFailures.add(1),
+      onHealth: ({ name, health }, change) => {
+        if (change === 'ejected') stats.ejections.add(1);
+        announce({ type: 'health', target, endpoint: name, ejectedMs: health.ejectedMs(clock.nowMs()) });
+      },
+    };
+  }
+
+  /** What another worker found out about an endpoint holds here, too. */
+  follow({ target, endpoint, ejectedMs }: HealthNews, nowMs: number): void {
+    const cluster = this.targets.get(target)?.upstream.cluster;
+    cluster?.list.find(({ name }) => name === endpoint)?.health.follow(ejectedMs, nowMs);
   }
 
   /** Gives up what the configuration no longer knows: nothing new goes there, and what is under way ends by itself. */
@@ -77,8 +103,4 @@ export class Targets {
   close(): void {
     for (const { upstream } of this.targets.values()) upstream.close();
   }
-}
-
-function observerOf(stats: RequestStats): ClusterObserver {
-  return { onEjected: () => stats.ejections.add(1), onConnectFailed: () => stats.connectFailures.add(1) };
 }

@@ -68,7 +68,6 @@ export class RequestPlan implements AttemptPolicy {
     this.cluster = cluster;
     this.rule = rule;
     this.labels = labels;
-    this.cluster.inFlight++;
     this.requestGuard = cluster.budget.acquireRequest();
     this.timer = new WheelTimer(() => this.onTimer());
     if (rule.requestTimeoutMs > 0) {
@@ -79,7 +78,7 @@ export class RequestPlan implements AttemptPolicy {
 
   start(attempt: Attempt, _head: Head, number: number): ProxyError | null {
     const { cluster } = this;
-    if (number === 0 && cluster.inFlight > cluster.requestsMax) {
+    if (number === 0 && cluster.budget.requests.total > cluster.requestsMax) {
       return new ProxyError(
         'overflow',
         'local',
@@ -163,7 +162,6 @@ export class RequestPlan implements AttemptPolicy {
     this.settle('unknown');
     this.requestGuard.release();
     this.retryGuard?.release();
-    this.cluster.inFlight--;
     this.context.onFinish(exchange);
   }
 
@@ -204,7 +202,8 @@ export class RequestPlan implements AttemptPolicy {
     if (endpoint === null || !this.counted) return;
     this.counted = false;
     endpoint.inFlight--;
-    if (endpoint.health.record(verdict, this.isProbe, this.context.clock.nowMs())) this.cluster.observer.onEjected();
+    const change = endpoint.health.record(verdict, this.isProbe, this.context.clock.nowMs());
+    if (change !== null) this.cluster.observer.onHealth(endpoint, change);
   }
 
   private armTry(attempt: Attempt): void {

@@ -1,7 +1,7 @@
 // A worker's side of the counters: objects that are kept where they are counted, so that a request looks nothing up
 // by text. A series that main has not given a slot yet adds up here.
 
-import { type CounterMemory, counterColumn, observe } from '../base/counters.ts';
+import { allColumns, type CounterMemory, counterColumn, observe, sumSlot } from '../base/counters.ts';
 import type { FromWorker } from '../base/messages.ts';
 import { METRICS, type MetricKey } from '../base/metrics.ts';
 
@@ -16,6 +16,8 @@ export class Counter {
   private readonly family: MetricKey;
   private readonly labels: readonly string[];
   private pending = 0;
+  /** Others count in the same slot. */
+  private isOverflow = false;
 
   constructor(owner: WorkerSeries, family: MetricKey, labels: readonly string[]) {
     this.owner = owner;
@@ -29,14 +31,21 @@ export class Counter {
     else this.wait(value);
   }
 
+  /** What all workers counted; 0 while the slot is not known, or is that of the overflow series. */
+  get total(): number {
+    const { memory, all } = this.owner;
+    return this.slot < 0 || this.isOverflow ? 0 : sumSlot(memory, all, this.slot);
+  }
+
   private wait(value: number): void {
     this.pending += value;
     if (this.slot === UNKNOWN) this.owner.ask(this, this.family, this.labels);
   }
 
   /** Main's answer. */
-  settle(slot: number): void {
+  settle(slot: number, isOverflow: boolean): void {
     this.slot = slot;
+    this.isOverflow = isOverflow;
     const { pending } = this;
     this.pending = 0;
     if (pending !== 0) this.add(pending);
@@ -84,6 +93,9 @@ export class Histogram {
 /** All series of one worker; one object per label set. */
 export class WorkerSeries {
   readonly column: Float64Array;
+  readonly memory: CounterMemory;
+  /** Every column. */
+  readonly all: Float64Array;
   private readonly post: (message: FromWorker) => void;
   private readonly known = new Map<string, Counter | Histogram>();
   private readonly asked = new Map<number, Counter | Histogram>();
@@ -92,6 +104,8 @@ export class WorkerSeries {
   /** @param column of `memory` that this worker owns. */
   constructor(memory: CounterMemory, column: number, post: (message: FromWorker) => void) {
     this.column = counterColumn(memory, column);
+    this.memory = memory;
+    this.all = allColumns(memory);
     this.post = post;
   }
 
@@ -123,10 +137,10 @@ export class WorkerSeries {
   }
 
   /** Main's `series`. */
-  settle(request: number, slot: number): void {
+  settle(request: number, slot: number, isOverflow: boolean): void {
     const series = this.asked.get(request);
     this.asked.delete(request);
-    if (slot >= 0) series?.settle(slot);
+    if (slot >= 0) series?.settle(slot, isOverflow);
   }
 
   /** Main's `forget`: nothing is added to these slots from now on. */

@@ -8,31 +8,57 @@ export interface Guard {
   release(): void;
 }
 
+/** A number that several workers make together. */
+export interface Tally {
+  add(value: number): void;
+  /** Of all workers. */
+  readonly total: number;
+}
+
+class OwnTally implements Tally {
+  total = 0;
+
+  add(value: number): void {
+    this.total += value;
+  }
+}
+
 /** One per cluster; outlives config changes. */
 export class RetryBudget {
   /** Requests in flight, retries included. */
-  requests = 0;
+  readonly requests: Tally;
   /** Retries in flight. */
-  retries = 0;
+  readonly retries: Tally;
   private readonly percent: number;
   private readonly min: number;
 
-  /** `percent` of requests in flight may be retries (default 20), at least `min` of them (default 3). */
-  constructor(percent: number = LIMITS.retryBudgetPercent, min: number = LIMITS.retryBudgetMin) {
+  /**
+   * `percent` of requests in flight may be retries (default 20), at least `min` of them (default 3).
+   * @param requests counts here only, by default, and so does `retries`.
+   */
+  constructor(
+    requests: Tally = new OwnTally(),
+    retries: Tally = new OwnTally(),
+    percent: number = LIMITS.retryBudgetPercent,
+    min: number = LIMITS.retryBudgetMin,
+  ) {
+    this.requests = requests;
+    this.retries = retries;
     this.percent = percent;
     this.min = min;
   }
 
   /** Counts a request until it is finished. Never refused: the breaker limits requests. */
   acquireRequest(): Guard {
-    this.requests += 1;
+    this.requests.add(1);
     return new BudgetGuard(this, false);
   }
 
   /** Counts a retry until it is finished, or null when the budget is spent and the failure must be passed on. */
   tryAcquireRetry(): Guard | null {
-    if (this.retries >= Math.max(this.min, Math.floor((this.requests * this.percent) / 100))) return null;
-    this.retries += 1;
+    const allowed = Math.max(this.min, Math.floor((this.requests.total * this.percent) / 100));
+    if (this.retries.total >= allowed) return null;
+    this.retries.add(1);
     return new BudgetGuard(this, true);
   }
 }
@@ -50,7 +76,6 @@ class BudgetGuard implements Guard {
     const budget = this.budget;
     if (budget === null) return;
     this.budget = null;
-    if (this.retry) budget.retries -= 1;
-    else budget.requests -= 1;
+    (this.retry ? budget.retries : budget.requests).add(-1);
   }
 }

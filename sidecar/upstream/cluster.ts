@@ -35,17 +35,16 @@ export class Endpoint implements Balanced {
 
 /** Who counts what happens to endpoints. */
 export interface ClusterObserver {
-  onEjected(): void;
+  onHealth(endpoint: Endpoint, change: 'ejected' | 'readmitted'): void;
   onConnectFailed(): void;
 }
 
-const NOBODY: ClusterObserver = { onEjected() {}, onConnectFailed() {} };
+const NOBODY: ClusterObserver = { onHealth() {}, onConnectFailed() {} };
 
 export class Cluster {
   observer: ClusterObserver = NOBODY;
-  readonly budget = new RetryBudget();
-  /** Requests under way; at most `requestsMax` (1,024: Envoy's circuit breaker). */
-  inFlight = 0;
+  /** Knows the requests under way, in all workers; at most `requestsMax` (1,024: Envoy's circuit breaker). */
+  budget = new RetryBudget();
   requestsMax: number = LIMITS.clusterRequestsMax;
   private balancer: Balancer;
   private readonly detector: OutlierDetector;

@@ -29,6 +29,9 @@ export const OUTLIER_DEFAULTS: OutlierPolicy = {
 /** What an attempt said of its endpoint; `unknown` when it ended before it could tell (the client left). */
 export type Verdict = 'success' | 'failure' | 'unknown';
 
+/** What changed with an endpoint, to be counted and told to the other workers. */
+export type HealthChange = 'ejected' | 'readmitted' | null;
+
 /** The endpoints of one cluster seen together, because only so many may be out at once. */
 export class OutlierDetector {
   policy: OutlierPolicy;
@@ -96,28 +99,42 @@ export class EndpointHealth {
     return true;
   }
 
-  /** What came of a request. True when this ejected the endpoint (to be counted, logged and announced). */
-  record(verdict: Verdict, probe: boolean, nowMs: number): boolean {
-    if (this.removed) return false;
+  /** What came of a request. */
+  record(verdict: Verdict, probe: boolean, nowMs: number): HealthChange {
+    if (this.removed) return null;
     if (this.out) {
       // Requests sent before the ejection say nothing about now: only the probe decides.
-      if (!probe) return false;
+      if (!probe) return null;
       this.probing = false;
-      if (verdict === 'failure') this.eject(nowMs);
-      else if (verdict === 'success') this.readmit();
-      return verdict === 'failure';
+      if (verdict === 'unknown') return null;
+      return verdict === 'failure' ? this.eject(nowMs) : this.readmit();
     }
-    if (verdict === 'unknown') return false;
+    if (verdict === 'unknown') return null;
     if (verdict === 'success') {
       this.failuresInRow = 0;
-      return false;
+      return null;
     }
     this.failuresInRow += 1;
-    if (this.failuresInRow < this.detector.policy.failures || !this.detector.mayEject) return false;
-    this.out = true;
-    this.detector.ejected += 1;
-    this.eject(nowMs);
-    return true;
+    if (this.failuresInRow < this.detector.policy.failures || !this.detector.mayEject) return null;
+    return this.eject(nowMs);
+  }
+
+  /** How long the ejection still lasts, in ms; 0: it serves or may be tried. */
+  ejectedMs(nowMs: number): number {
+    return this.out ? Math.max(0, this.ejectedUntilMs - nowMs) : 0;
+  }
+
+  /**
+   * Another worker ejected the endpoint for `lengthMs`, or readmitted it (0). As many may be out here as ever: what one
+   * worker saw does not take the last endpoint from another.
+   */
+  follow(lengthMs: number, nowMs: number): void {
+    if (this.removed) return;
+    if (lengthMs === 0) {
+      if (this.out) this.readmit();
+      return;
+    }
+    if (this.out || this.detector.mayEject) this.ejectUntil(nowMs + lengthMs);
   }
 
   /** The endpoint has left the cluster; what its last requests say is ignored. */
@@ -128,17 +145,25 @@ export class EndpointHealth {
     if (this.out) this.detector.ejected -= 1;
   }
 
-  private eject(nowMs: number): void {
+  private eject(nowMs: number): HealthChange {
     const { baseMs, maxMs, jitter } = this.detector.policy;
     const lengthMs = Math.min(maxMs, baseMs * 2 ** this.ejections);
-    this.ejections += 1;
-    this.ejectedUntilMs = nowMs + lengthMs * (1 + jitter * this.detector.random());
+    this.ejectUntil(nowMs + lengthMs * (1 + jitter * this.detector.random()));
+    return 'ejected';
   }
 
-  private readmit(): void {
+  private ejectUntil(untilMs: number): void {
+    if (!this.out) this.detector.ejected += 1;
+    this.out = true;
+    this.ejections += 1;
+    this.ejectedUntilMs = untilMs;
+  }
+
+  private readmit(): HealthChange {
     this.out = false;
     this.detector.ejected -= 1;
     this.failuresInRow = 0;
     this.ejections = 0;
+    return 'readmitted';
   }
 }

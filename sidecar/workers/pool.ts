@@ -40,7 +40,7 @@ export interface PoolOwner {
   /** Everything that is in force, for a worker that starts. */
   resources(): readonly ResourceBytes[];
   identity(): WorkerIdentity | null;
-  onSeries(family: string, labels: readonly string[]): number;
+  onSeries(family: string, labels: readonly string[]): { readonly slot: number; readonly isOverflow: boolean };
   onTelemetry(records: readonly TelemetryRecord[], dropped: number): void;
   onContained(stack: string): void;
   /** What a worker that started refused of the config in force. */
@@ -188,10 +188,13 @@ export class WorkerPool {
         this.#wake();
         return;
       case 'needSeries': {
-        const slot = this.#owner.onSeries(message.family, message.labels);
-        member.thread.postMessage({ type: 'series', request: message.request, slot } satisfies ToWorker);
+        const found = this.#owner.onSeries(message.family, message.labels);
+        member.thread.postMessage({ type: 'series', request: message.request, ...found } satisfies ToWorker);
         return;
       }
+      case 'health':
+        for (const other of this.#members) if (other !== member) other.thread.postMessage(message satisfies ToWorker);
+        return;
       case 'telemetry':
         this.#owner.onTelemetry(message.records, message.dropped);
         return;

@@ -229,6 +229,7 @@ async function apply(baseUrl: string, caPem: string): Promise<void> {
     apps: [],
     secureContext: () => null,
     spiffeId: () => '',
+    announce() {},
     publish: (snapshot) => {
       context.snapshot = snapshot;
     },

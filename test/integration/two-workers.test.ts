@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { LoadBalancingPolicy } from '../../proto/gen/weft/policy/v1/service_pb.js';
+import type { ResourceBytes } from '../../sidecar/base/messages.ts';
 import { Apps, callHttp } from '../support/apps.ts';
 import { type SidecarProcess, SidecarProcesses } from '../support/sidecar-process.ts';
 import { endpoint, service, until } from '../support/worker-rig.ts';
@@ -30,8 +32,12 @@ afterEach(async () => {
   apps.close();
 });
 
-async function twoWorkers(appPort: number, workers = 2): Promise<SidecarProcess> {
-  const snapshot = processes.snapshot([service('shop/orders'), endpoint('shop/orders', appPort)]);
+function twoWorkers(appPort: number, workers = 2): Promise<SidecarProcess> {
+  return started([service('shop/orders'), endpoint('shop/orders', appPort)], workers);
+}
+
+function started(resources: readonly ResourceBytes[], workers = 2): Promise<SidecarProcess> {
+  const snapshot = processes.snapshot(resources);
   const env = { WEFT_TEST_WORKER: MORTAL.href, WEFT_TEST_FOLDER: processes.folder };
   return processes.start(['--snapshot', snapshot, '--workers', String(workers)], { program: PROGRAM, env });
 }
@@ -88,6 +94,54 @@ test.each(['1', '2'])('its ports are its own: a second sidecar with %s workers e
   const second = processes.run(args);
   expect(await second.ended()).toBe(69);
   expect(second.err).toContain(`outbound port 127.0.0.1:${outbound} is in use`);
+});
+
+test('requests_max holds for both together', async () => {
+  const held: (() => void)[] = [];
+  const app = await apps.http((_request, response) => void held.push(() => response.end('good')));
+  const one = service('shop/orders', { connectionPool: { requestsMax: 1 } });
+  const sidecar = await started([one, endpoint('shop/orders', app)]);
+  const [first, ...rest] = callers(sidecar) as [() => Promise<string>, ...(() => Promise<string>)[]];
+  const pending = first();
+  await until('the first is under way', () => held.length === 1);
+  const answers = await Promise.all(rest.map((call) => call()));
+  expect(answers.filter((answer) => answer.includes('too many requests under way'))).toHaveLength(CONNECTIONS - 1);
+  const [share = 0, other = 0] = await shares(sidecar);
+  expect(Math.min(share, other)).toBeGreaterThan(0);
+  const gauge = { direction: 'outbound', service: 'shop/orders', port: '80' };
+  expect(await sidecar.metric('weft_upstream_requests_active', gauge)).toBe(1);
+  held[0]?.();
+  expect(await pending).toBe('good');
+});
+
+test('an endpoint that one ejects is out for the other, too', async () => {
+  let failures = 0;
+  const bad = await apps.http((_request, response) => {
+    failures++;
+    response.writeHead(500).end('bad');
+  });
+  const good = await apps.http((_request, response) => void response.end('good'));
+  const strict = service('shop/orders', {
+    loadBalancing: { policy: LoadBalancingPolicy.ROUND_ROBIN },
+    outlierDetection: { consecutiveFailures: 3, ejectionBase: { seconds: 600n }, ejectionMax: { seconds: 600n } },
+  });
+  const sidecar = await started([strict, endpoint('shop/orders', bad), endpoint('shop/orders', good)]);
+  const out = async (): Promise<number> => {
+    const text = (await sidecar.get('admin', '/endpoints')).text;
+    return text.split('ejected for').length - 1;
+  };
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  apps.onClose(() => agent.destroy());
+  // One connection, so one worker.
+  while ((await out()) === 0) await callHttp(sidecar.ports.outbound as number, 'orders', { agent });
+  await until('both know', async () => (await out()) === 2);
+  expect(failures).toBe(3);
+  const all = callers(sidecar);
+  for (let round = 0; round < 2; round++)
+    expect(await Promise.all(all.map((call) => call()))).toEqual(Array(CONNECTIONS).fill('good'));
+  expect(Math.min(...(await shares(sidecar)))).toBeGreaterThan(0);
+  expect(failures).toBe(3);
+  expect(await sidecar.metric('weft_ejections_total', { service: 'shop/orders' })).toBe(1);
 });
 
 test('one that is killed takes its own calls along; the other goes on, and a new one takes its place', async () => {

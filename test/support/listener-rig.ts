@@ -84,7 +84,7 @@ export async function listenerRig(
     const key = [message.family, ...message.labels].join(' ');
     const slot = 1 + slots.size * 32;
     slots.set(key, slot);
-    series.settle(message.request, slot);
+    series.settle(message.request, slot, false);
   };
   const series = new WorkerSeries(counters, 1, post);
   const { clock, wheel } = time;

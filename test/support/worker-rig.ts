@@ -112,7 +112,7 @@ export async function workerRig(apps: readonly LocalApp[] = []): Promise<WorkerR
       // Wide enough for a histogram.
       nextSlot += 24;
       slots.set([message.family, ...message.labels].join(' '), slot);
-      post({ type: 'series', request: message.request, slot });
+      post({ type: 'series', request: message.request, slot, isOverflow: false });
     } else if (message.type === 'telemetry') records.push(...message.records);
     else if (message.type === 'contained') contained.push(message.stack);
     else {

@@ -77,7 +77,7 @@ describe('least request', () => {
 
 function failTimes(health: EndpointHealth, times: number, nowMs: number): boolean {
   let ejected = false;
-  for (let i = 0; i < times; i += 1) ejected = health.record('failure', false, nowMs);
+  for (let i = 0; i < times; i += 1) ejected = health.record('failure', false, nowMs) === 'ejected';
   return ejected;
 }
 
@@ -109,9 +109,9 @@ describe('outlier ejection', () => {
       expect(health.begin(nowMs)).toBe(true);
       expect(health.admits(nowMs)).toBe(false);
       expect(health.begin(nowMs)).toBe(false);
-      expect(health.record('success', false, nowMs)).toBe(false); // a late answer from before decides nothing
+      expect(health.record('success', false, nowMs)).toBeNull(); // a late answer from before decides nothing
       expect(health.admits(nowMs)).toBe(false);
-      expect(health.record('failure', true, nowMs)).toBe(true);
+      expect(health.record('failure', true, nowMs)).toBe('ejected');
     }
     nowMs += 60_000;
     health.begin(nowMs);
@@ -119,6 +119,21 @@ describe('outlier ejection', () => {
     expect(health.admits(nowMs)).toBe(true);
     expect(detector.ejected).toBe(0);
     expect(failTimes(health, 6, nowMs)).toBe(false);
+  });
+
+  test('follows another worker in both directions, and keeps half of the endpoints whatever it says', () => {
+    const detector = new OutlierDetector(() => 0, noJitter);
+    const [one, two] = [detector.track(), detector.track()];
+    one.follow(5_000, 100);
+    two.follow(5_000, 100);
+    expect([one.admits(5_099), two.admits(5_099), detector.ejected]).toEqual([false, true, 1]);
+    expect([one.ejectedMs(4_100), one.admits(5_100)]).toEqual([1_000, true]);
+    one.follow(0, 200);
+    one.follow(0, 200);
+    expect([one.admits(200), one.ejectedMs(200), detector.ejected]).toEqual([true, 0, 0]);
+    one.remove();
+    one.follow(5_000, 300);
+    expect(detector.ejected).toBe(0);
   });
 
   test('a probe that learns nothing frees the place for the next', () => {
@@ -170,7 +185,7 @@ describe('retry budget', () => {
   });
 
   test('a guard gives back once', () => {
-    const budget = new RetryBudget(0, 1);
+    const budget = new RetryBudget(undefined, undefined, 0, 1);
     const request = budget.acquireRequest();
     const retry = budget.tryAcquireRetry();
     expect(budget.tryAcquireRetry()).toBeNull();
@@ -178,7 +193,7 @@ describe('retry budget', () => {
     request.release();
     retry?.release();
     retry?.release();
-    expect([budget.requests, budget.retries]).toEqual([0, 0]);
+    expect([budget.requests.total, budget.retries.total]).toEqual([0, 0]);
     expect(budget.tryAcquireRetry()).not.toBeNull();
   });
 });
