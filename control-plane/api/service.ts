@@ -12,13 +12,13 @@ import {
 } from '../../proto/gen/weft/api/v1/api_pb.js';
 import { EndpointSchema, SnapshotSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import { encodeJoinToken } from '../../proto/kit/join-token.ts';
-import { nearest } from '../../proto/kit/nearest.ts';
 import { formatSpiffeId } from '../../proto/kit/spiffe.ts';
 import type { Session } from '../discovery/sessions.ts';
 import type { TokenStore } from '../identity/tokens.ts';
 import type { EncodedResource } from '../index/encoded.ts';
 import { SCHEMAS } from '../model/resource.ts';
 import type { PolicyState } from '../source/watch.ts';
+import { findKind, unknownKind } from './kinds.ts';
 
 /** Where the answers come from. */
 export interface ApiParts {
@@ -45,9 +45,6 @@ const SNAPSHOT_FORMAT = 1;
 /** 24 h, as the proto says: a token asked for over the network is used today. */
 const API_TOKEN_TTL_MS_MAX = 24 * 60 * 60 * 1000;
 
-/** Kinds of ListResources: the policies, and the workloads that registered. */
-const LISTED_KINDS = [...Object.keys(SCHEMAS), 'Endpoint'];
-
 /** The implementation for `router.service`. Errors carry Connect's codes and say what to do. */
 export function meshService(parts: ApiParts): ServiceImpl<typeof MeshService> {
   return {
@@ -66,12 +63,9 @@ export function meshService(parts: ApiParts): ServiceImpl<typeof MeshService> {
         })),
       });
     },
-    listResources({ kind, namespace, name }) {
-      if (!LISTED_KINDS.includes(kind)) {
-        const close = nearest(kind, LISTED_KINDS);
-        const help = close === undefined ? `write one of ${LISTED_KINDS.join(', ')}` : `did you mean ${close}?`;
-        throw new ConnectError(`there is no kind ${JSON.stringify(kind)}; ${help}`, Code.InvalidArgument);
-      }
+    listResources({ kind: written, namespace, name }) {
+      const kind = findKind(written);
+      if (kind === null) throw new ConnectError(unknownKind(written), Code.InvalidArgument);
       const all = kind === 'Endpoint' ? listEndpoints(parts) : listPolicies(parts.status().policies, kind);
       const wanted = all.filter(
         (one) => (namespace === '' || one.namespace === namespace) && (name === '' || one.name === name),

@@ -5,6 +5,7 @@ import { toJson, toJsonString } from '@bufbuild/protobuf';
 import { durationFromMs, timestampMs } from '@bufbuild/protobuf/wkt';
 import { Code, ConnectError, createClient } from '@connectrpc/connect';
 import { createConnectTransport } from '@connectrpc/connect-node';
+import { findKind, plural } from '../../control-plane/api/kinds.ts';
 import {
   CreateJoinTokenResponseSchema,
   GetStatusResponseSchema,
@@ -81,18 +82,23 @@ export async function printStatus(options: ApiOptions, out: Output): Promise<voi
 
 /** Prints a table of one kind, or JSON: of one resource when it is named, else an array. */
 export async function printResources(
-  kind: string,
+  written: string,
   name: string | undefined,
   options: ApiOptions & { readonly namespace?: string },
   out: Output,
 ): Promise<void> {
+  // What is unknown here may be known to a newer control plane: it decides.
+  const kind = findKind(written) ?? written;
   const namespace = options.namespace ?? '';
   const request = { kind, namespace, name: name ?? '' };
   const { resourcesJson } = await ask(options, (client) => client.listResources(request));
   const resources = resourcesJson.map((text) => JSON.parse(text) as Listed);
   if (name !== undefined && resources.length === 0) {
     const where = namespace === '' ? '' : ` in namespace ${namespace}`;
-    throw new CommandError(EXIT.commandLine, `there is no ${kind} ${name}${where}; weft get ${kind} lists them`);
+    throw new CommandError(
+      EXIT.commandLine,
+      `there is no ${kind} ${name}${where}; \`weft get ${plural(kind)}\` lists them`,
+    );
   }
   if (options.json === true || name !== undefined) {
     const shown = name !== undefined && resources.length === 1 ? resources[0] : resources;

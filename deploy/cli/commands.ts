@@ -88,7 +88,10 @@ function build(end: (code: number) => void): Command {
     },
   );
   api('get', 'list resources that the control plane has taken')
-    .argument('<kind>', 'Service, Route, Authorization, Provider, Model, Telemetry or Endpoint')
+    .argument(
+      '<kind>',
+      'services, routes, authorizations, providers, models, telemetries or endpoints; Service means the same',
+    )
     .argument('[name]', 'one of them')
     .option('--namespace <namespace>', 'of one namespace; all when left out')
     .action(async (kind: string, name: string | undefined, options: ApiFlags & { namespace?: string }) => {

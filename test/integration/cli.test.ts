@@ -8,6 +8,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
+import { EMPTY_SNAPSHOT } from '../../sidecar/config/snapshot.ts';
+import { findHost } from '../../sidecar/proxy/decide.ts';
+import type { ProxyError } from '../../sidecar/wire/error.ts';
 import { ControlPlaneProcess, eventually } from '../support/control-plane.ts';
 
 const WEFT = fileURLToPath(new URL('../../deploy/cli/weft.ts', import.meta.url));
@@ -78,6 +81,23 @@ test('token, status and get speak of the running control plane', async () => {
     kind: 'Service',
     metadata: { name: 'orders' },
   });
+});
+
+test('a kind may be written as kubectl taught: in lower case and in the plural', async () => {
+  const { flags } = await controlPlane();
+  const table = 'NAMESPACE  NAME    SUMMARY\ndefault    orders  80 GRPC\n';
+  for (const kind of ['services', 'service', 'SERVICE']) expect((await weft('get', kind, ...flags)).out).toBe(table);
+  expect((await weft('get', 'telemetries', ...flags)).out).toBe('There is no Telemetry.\n');
+  const unknown = await weft('get', 'services', 'nosuch', ...flags);
+  expect(unknown.err).toBe('weft: there is no Service nosuch; `weft get services` lists them\n');
+});
+
+test('every command that a message names is one that the command line takes', async () => {
+  const { flags } = await controlPlane();
+  const host = findHost(EMPTY_SNAPSHOT, '', 'nosuch');
+  const [, ...words] = /`weft (\S+) (\S+)` lists them/.exec((host as ProxyError).detail) ?? [];
+  expect(words).toHaveLength(2);
+  expect(await weft(...words, ...flags)).toMatchObject({ code: 0, err: '' });
 });
 
 test('a question that the control plane cannot answer ends with 64 and what to write instead', async () => {

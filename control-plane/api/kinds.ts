@@ -1,0 +1,37 @@
+// What can be listed, and how people may write it. Kubernetes taught everybody `get services` and `get service`, so
+// both mean Service here.
+
+import { nearest } from '../../proto/kit/nearest.ts';
+import { SCHEMAS } from '../model/resource.ts';
+
+/** Kinds of ListResources: the policies, and the workloads that registered. */
+export const LISTED_KINDS: readonly string[] = [...Object.keys(SCHEMAS), 'Endpoint'];
+
+/** Plurals that are not the kind with an `s`. */
+const PLURALS: Readonly<Record<string, string>> = { Telemetry: 'telemetries' };
+
+/** Every spelling, in lower case, of each kind. */
+const SPELLINGS: ReadonlyMap<string, string> = new Map(
+  LISTED_KINDS.flatMap((kind) => [
+    [kind.toLowerCase(), kind],
+    [plural(kind), kind],
+  ]),
+);
+
+/** The kind that `text` means, in the singular or plural and in any case; null: none. */
+export function findKind(text: string): string | null {
+  return SPELLINGS.get(text.toLowerCase()) ?? null;
+}
+
+/** Why `text` is no kind, and what to write. */
+export function unknownKind(text: string): string {
+  const close = nearest(text, SPELLINGS.keys());
+  const kind = close === undefined ? undefined : SPELLINGS.get(close);
+  const help = kind === undefined ? `write one of ${LISTED_KINDS.join(', ')}` : `did you mean ${kind}?`;
+  return `there is no kind ${JSON.stringify(text)}; ${help}`;
+}
+
+/** `services`, as commands in messages say it. */
+export function plural(kind: string): string {
+  return PLURALS[kind] ?? `${kind.toLowerCase()}s`;
+}
