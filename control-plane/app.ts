@@ -5,11 +5,12 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
 import { pino } from 'pino';
+import { authority as authorityText } from '../proto/kit/bind-error.ts';
 import { EXIT } from '../proto/kit/exit.ts';
 import { writePrivateFile } from '../proto/kit/private-file.ts';
 import { removeReadyFile, writeReadyFile } from '../proto/kit/ready-file.ts';
 import { apiServer } from './api/server.ts';
-import { authority as authorityText, bindError, listen } from './base/listen.ts';
+import { bindError, listen } from './base/listen.ts';
 import { lockDirectory } from './base/lock.ts';
 import { StartError } from './base/start-error.ts';
 import { DISCOVERY_DEFINITION, discoveryService } from './discovery/server.ts';
@@ -227,7 +228,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       writeReadyFile(options.readyFile, ports);
       undo.push(() => removeReadyFile(options.readyFile));
     }
-    log.info({ ports, trustDomain, policies: source.state.resources.length }, 'serving');
+    log.info({ ports, trustDomain, dataDir: options.dataDir, policies: source.state.resources.length }, 'serving');
     return {
       ports,
       async close() {
@@ -290,7 +291,7 @@ function bindGrpc(
   return new Promise((resolve, reject) => {
     server.bindAsync(authorityText(host, port), credentials, (error, bound) => {
       if (error === null) resolve(bound);
-      else reject(bindError(option, host, port, error.message));
+      else reject(bindError(option, host, port, error));
     });
   });
 }

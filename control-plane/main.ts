@@ -4,11 +4,11 @@ import { EXIT } from '../proto/kit/exit.ts';
 import { optionsOrExit } from '../proto/kit/options.ts';
 import { startControlPlane } from './app.ts';
 import { StartError } from './base/start-error.ts';
-import { CONTROL_PLANE_OPTIONS, missingOptions } from './options.ts';
+import { CONTROL_PLANE_HELP, CONTROL_PLANE_OPTIONS, missingOptions } from './options.ts';
 
 const PROGRAM = 'weft control-plane';
 
-const options = optionsOrExit(PROGRAM, CONTROL_PLANE_OPTIONS);
+const options = optionsOrExit(PROGRAM, CONTROL_PLANE_OPTIONS, CONTROL_PLANE_HELP);
 const missing = missingOptions(options);
 for (const mistake of missing) process.stderr.write(`${PROGRAM}: ${mistake}\n`);
 if (missing.length > 0) process.exit(EXIT.commandLine);

@@ -1,8 +1,9 @@
 // The control plane's options with their defaults, and why they are what they are.
 
-import { parseDuration } from '../proto/kit/duration.ts';
-import { type OptionValues, oneOf, option, parsePort, parseText } from '../proto/kit/options.ts';
+import { durationOption, type OptionValues, oneOf, option, parsePort, parseText } from '../proto/kit/options.ts';
+import type { ProgramHelp } from '../proto/kit/options-help.ts';
 import { formatSpiffeId } from '../proto/kit/spiffe.ts';
+import { defaultStateDir } from '../proto/kit/state-home.ts';
 import { CERTIFICATE_TTL_MS } from './identity/authority.ts';
 
 /** No port was asked for. */
@@ -25,35 +26,64 @@ const LEVELS = {
 
 /** The names of DESIGN's table; every port may be 0. */
 export const CONTROL_PLANE_OPTIONS = {
-  policies: option('DIR', 'directory of policies, watched', '', parseText),
-  dataDir: option('DIR', 'root key, tokens, registrations, admin token; one control plane at a time', '', parseText),
-  trustDomain: option('NAME', 'must stay what it was when the root was made', 'mesh.local', parseTrustDomain),
-  host: option('ADDRESS', 'where gRPC and metrics listen', '0.0.0.0', parseText),
-  grpcPort: option('PORT', 'discovery, identity and registration, with TLS', 15012, parsePort),
+  policies: option('DIR', 'directory of policies (.yaml, .yml, .json), watched; needed', '', parseText),
+  dataDir: option(
+    'DIR',
+    'root key, tokens, registrations, admin token: kept over restarts, for one control plane at a time. Below the home of the user, so that a first try needs no rights; a service names its own, such as /var/lib/weft',
+    defaultStateDir('control-plane'),
+    parseText,
+    '$XDG_STATE_HOME/weft/control-plane, else ~/.local/state/weft/control-plane',
+  ),
+  trustDomain: option(
+    'NAME',
+    'first part of every identity in this mesh; it must stay what it was when the root was made',
+    'mesh.local',
+    parseTrustDomain,
+  ),
+  host: option(
+    'ADDRESS',
+    'where gRPC and metrics listen: everywhere, since sidecars and scrapers are on other machines; 127.0.0.1 keeps both on this one',
+    '0.0.0.0',
+    parseText,
+  ),
+  grpcPort: option('PORT', "discovery, identity and registration, with TLS; Istio's number", 15012, parsePort),
   plaintextPort: option(
     'PORT',
-    'the first signing only, on loopback without TLS; off unless given',
+    'the first signing only, without TLS and so on loopback only',
     NO_PORT,
     parsePort,
+    'off',
   ),
-  apiHost: option('ADDRESS', 'where the API listens; beyond loopback it speaks TLS', '127.0.0.1', parseText),
-  apiPort: option('PORT', 'the API for people', 15016, parsePort),
-  metricsPort: option('PORT', 'metrics and health', 15014, parsePort),
-  certificateTtl: option(
-    'DURATION',
-    'life of a workload certificate; renewed at half of it',
+  apiHost: option(
+    'ADDRESS',
+    'where the API listens: for people on this machine; beyond loopback it speaks TLS',
+    '127.0.0.1',
+    parseText,
+  ),
+  apiPort: option('PORT', 'the API that weft status, get and token ask', 15016, parsePort),
+  metricsPort: option('PORT', 'Prometheus metrics at /metrics, health at /healthz and /readyz', 15014, parsePort),
+  certificateTtl: durationOption(
+    'life of a workload certificate: renewed at half of it, so that a control plane may be away for the other half',
     CERTIFICATE_TTL_MS,
-    parseTtl,
+    CERTIFICATE_TTL_MS_MIN,
   ),
-  registrationGrace: option(
-    'DURATION',
-    'how long an endpoint outlives its stream',
+  registrationGrace: durationOption(
+    'how long an endpoint outlives its stream: a sidecar that restarts keeps it',
     REGISTRATION_GRACE_MS,
-    milliseconds,
   ),
   logLevel: option('LEVEL', Object.keys(LEVELS).join(', '), 'info', (text) => oneOf(LEVELS, text) as string),
-  readyFile: option('PATH', 'written when everything serves', '', parseText),
+  readyFile: option('PATH', 'written when everything serves: {"pid":...,"ports":{...}}', '', parseText),
 } as const;
+
+/** What `--help` says around the options. */
+export const CONTROL_PLANE_HELP: ProgramHelp = {
+  summary:
+    'The control plane on a directory of policy files: issues identities, watches services come and go, and streams to each sidecar what it needs. Every port may be 0: the system chooses, and the ready file says which.',
+  notes: [
+    'SIGTERM or SIGINT ends streams and listeners in order, exit 0; registrations stay. A second one ends the process at once: exit 143 or 130, as shells say it.',
+    'Exit codes: 64 a bad option, 65 policies that a start cannot do without, 69 something is not there (a directory, a port in use), 70 a bug.',
+  ],
+};
 
 /** What the command line came to. */
 export type ControlPlaneOptions = OptionValues<typeof CONTROL_PLANE_OPTIONS>;
@@ -63,7 +93,7 @@ export function missingOptions(options: ControlPlaneOptions): string[] {
   const mistakes: string[] = [];
   if (options.policies === '') mistakes.push('--policies: is missing; name the directory of policies');
   if (options.dataDir === '')
-    mistakes.push('--data-dir: is missing; name a directory of its own, kept over restarts: it holds the root key');
+    mistakes.push('--data-dir: is missing, and this user has no home; name a directory that is kept over restarts');
   return mistakes;
 }
 
@@ -71,16 +101,4 @@ function parseTrustDomain(text: string): string {
   const checked = formatSpiffeId({ trustDomain: text, namespace: 'default', serviceAccount: 'default' });
   if (!checked.ok) throw new Error(checked.error);
   return text;
-}
-
-function milliseconds(text: string): number {
-  const parsed = parseDuration(text);
-  if (parsed.error !== null) throw new Error(parsed.error);
-  return parsed.ms;
-}
-
-function parseTtl(text: string): number {
-  const ms = milliseconds(text);
-  if (ms < CERTIFICATE_TTL_MS_MIN) throw new Error(`${text} is shorter than a minute; clocks differ by that much`);
-  return ms;
 }

@@ -6,12 +6,12 @@ import { holdYoungGeneration } from './base/young-generation.ts';
 
 holdYoungGeneration();
 const { optionsOrExit } = await import('../proto/kit/options.ts');
-const { contradictions, SIDECAR_OPTIONS } = await import('./options.ts');
+const { contradictions, SIDECAR_HELP, SIDECAR_OPTIONS } = await import('./options.ts');
 const { startSidecar } = await import('./app.ts');
 
 const PROGRAM = 'weft sidecar';
 
-const options = optionsOrExit(PROGRAM, SIDECAR_OPTIONS);
+const options = optionsOrExit(PROGRAM, SIDECAR_OPTIONS, SIDECAR_HELP);
 const mistakes = contradictions(options);
 if (mistakes.length > 0) {
   for (const mistake of mistakes) process.stderr.write(`${PROGRAM}: ${mistake}\n`);

@@ -1,8 +1,8 @@
 // The sidecar's options with their defaults, and why they are what they are.
 
 import { isIP } from 'node:net';
-import { parseDuration } from '../proto/kit/duration.ts';
 import {
+  durationOption,
   flag,
   type OptionValues,
   oneOf,
@@ -12,6 +12,7 @@ import {
   parseText,
   repeated,
 } from '../proto/kit/options.ts';
+import type { ProgramHelp } from '../proto/kit/options-help.ts';
 import { NAME_BYTES_MAX } from '../proto/kit/spiffe.ts';
 
 /** Where a control plane answers. */
@@ -50,12 +51,26 @@ const SERVICE_NAME = /^([a-z0-9.-]+\/)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/;
 
 /** The names of DESIGN's table; every port may be 0, which lets the system choose. */
 export const SIDECAR_OPTIONS = {
-  app: repeated('[NAME[:SERVICE_PORT]=]PORT', 'an application on localhost that this sidecar serves', parseApp),
-  local: repeated('NAME[:SERVICE_PORT]=PORT', 'a port on localhost for one Service', parseLocal),
+  app: repeated(
+    '[NAME[:SERVICE_PORT]=]PORT',
+    'an application on localhost that this sidecar serves, as the Service NAME; without NAME the only Service of its identity',
+    parseApp,
+  ),
+  local: repeated('NAME[:SERVICE_PORT]=PORT', 'a port on localhost for one Service, such as orders=4001', parseLocal),
   controlPlane: option('HOST:PORT', 'where policies, endpoints and identity come from', null, parseHostPort),
-  joinTokenFile: option('FILE', 'proves who this is, once; see weft token', '', parseText),
-  stateDir: option('DIR', 'identity and last good config, so that a restart needs no control plane', '', parseText),
-  snapshot: option('FILE', 'config as weft render prints it', '', parseText),
+  joinTokenFile: option(
+    'FILE',
+    'proves who this is, once; weft token --service-account NAME makes one. With an identity in --state-dir it is not looked at',
+    '',
+    parseText,
+  ),
+  stateDir: option(
+    'DIR',
+    'identity, last good config and ports, so that a restart needs neither control plane nor token; without it nothing is kept',
+    '',
+    parseText,
+  ),
+  snapshot: option('FILE', 'config as weft render prints it, to run without a control plane', '', parseText),
   identityKey: option('FILE', 'private key, PEM; instead of a join', '', parseText),
   identityCert: option('FILE', 'certificate chain, leaf first, PEM', '', parseText),
   trustBundle: option('FILE', 'roots to trust, PEM', '', parseText),
@@ -67,37 +82,42 @@ export const SIDECAR_OPTIONS = {
   ),
   host: option(
     'ADDRESS',
-    'where outbound, local and AI ports listen: the applications beside it only',
+    'where outbound, local and AI ports listen: for the applications beside it only, since they speak for its identity',
     '127.0.0.1',
     parseAddress,
   ),
   inboundHost: option(
     'ADDRESS',
-    'where other sidecars reach this one; everything there is mutual TLS',
+    'where other sidecars reach this one: everywhere, since what is served there is mutual TLS',
     '0.0.0.0',
     parseAddress,
   ),
-  outboundPort: option('PORT', 'calls of the applications', 15001, parsePort),
-  inboundPort: option('PORT', 'calls of other sidecars', 15006, parsePort),
-  aiPort: option('PORT', 'calls to models', 15004, parsePort),
+  outboundPort: option(
+    'PORT',
+    "calls of the applications, by Host or as their HTTP proxy; Istio's number",
+    15001,
+    parsePort,
+  ),
+  inboundPort: option('PORT', "calls of other sidecars; Istio's number", 15006, parsePort),
+  aiPort: option('PORT', 'calls to models, in the OpenAI format below /v1', 15004, parsePort),
   adminHost: option(
     'ADDRESS',
-    'where admin listens: it tells more than a stranger may know',
+    'where admin listens: loopback, since it tells more than a stranger may know',
     '127.0.0.1',
     parseAddress,
   ),
-  adminPort: option('PORT', 'admin, read-only', 15000, parsePort),
+  adminPort: option('PORT', "admin, read-only; what weft explain asks; Istio's number", 15000, parsePort),
   metricsHost: option(
     'ADDRESS',
-    'where metrics and readiness listen, for scrapers and supervisors elsewhere',
+    'where metrics and readiness listen: everywhere, since Prometheus and the kubelet come from outside; they hold names and counts and no secret. 127.0.0.1 keeps both on this machine',
     '0.0.0.0',
     parseAddress,
   ),
-  metricsPort: option('PORT', 'Prometheus metrics', 15020, parsePort),
-  readinessPort: option('PORT', '/ready and /live', 15021, parsePort),
+  metricsPort: option('PORT', "Prometheus metrics at /metrics; Istio's number", 15020, parsePort),
+  readinessPort: option('PORT', "/ready, with what is missing, and /live; Istio's number", 15021, parsePort),
   advertiseAddress: option(
     'ADDRESS',
-    "what other sidecars dial; without it this machine's first address",
+    'what other sidecars dial; without it --inbound-host if that is one address, else the first of this machine',
     '',
     parseAddress,
   ),
@@ -108,11 +128,9 @@ export const SIDECAR_OPTIONS = {
     '',
     parseWorkloadId,
   ),
-  drainTime: option(
-    'DURATION',
-    'after SIGTERM, how long work in flight may take, 30s unless given',
+  drainTime: durationOption(
+    'after SIGTERM, how long work in flight may take: longer than nearly every request, and less than the time after which supervisors kill',
     DRAIN_MS,
-    milliseconds,
   ),
   logLevel: option(
     'LEVEL',
@@ -120,9 +138,19 @@ export const SIDECAR_OPTIONS = {
     'info' as LogLevel,
     (text): LogLevel => oneOf(LEVELS, text),
   ),
-  adminLogLevel: flag('let PUT /log-level of admin change the level'),
-  readyFile: option('PATH', 'written when everything serves', '', parseText),
+  adminLogLevel: flag('let PUT /log-level of admin change the level; without it admin changes nothing'),
+  readyFile: option('PATH', 'written when everything serves: {"pid":...,"ports":{...}}', '', parseText),
 } as const;
+
+/** What `--help` says around the options. */
+export const SIDECAR_HELP: ProgramHelp = {
+  summary:
+    'A sidecar for an application that listens already: carries its calls and those to it over mutual TLS, by the policies of the mesh. Every port may be 0: the system chooses, and the ready file says which.',
+  notes: [
+    'SIGTERM or SIGINT drains: readiness fails, open connections are told to go elsewhere, work in flight ends or the drain time does; exit 0. A second one ends the process at once and cuts what is in flight: exit 143 after SIGTERM, 130 after SIGINT.',
+    'Exit codes: 64 a bad option, 65 a snapshot that is not usable, 69 something is not there (a file, a port in use, an identity), 70 a bug.',
+  ],
+};
 
 /** What the command line came to. */
 export type SidecarOptions = OptionValues<typeof SIDECAR_OPTIONS>;
@@ -151,13 +179,6 @@ export function contradictions(options: SidecarOptions): string[] {
     locals.add(name);
   }
   return mistakes;
-}
-
-/** Reads a duration into milliseconds. */
-function milliseconds(text: string): number {
-  const parsed = parseDuration(text);
-  if (parsed.error !== null) throw new Error(parsed.error);
-  return parsed.ms;
 }
 
 function parseHostPort(text: string): HostPort | null {

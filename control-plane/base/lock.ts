@@ -9,9 +9,15 @@ import { join } from 'node:path';
 import { EXIT } from '../../proto/kit/exit.ts';
 import { StartError } from './start-error.ts';
 
-/** Makes the directory (0700) where there is none and locks it. Throws StartError when another process holds it. */
+/** Makes the directory (0700) where there is none and locks it. Throws StartError when that cannot be, or another process holds it. */
 export async function lockDirectory(directory: string): Promise<{ release(): Promise<void> }> {
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const message = `the data directory ${directory} cannot be made (${code}); give another with --data-dir`;
+    throw new StartError(EXIT.unavailable, message);
+  }
   const name = `weft-${createHash('sha256').update(realpathSync(directory)).digest('hex').slice(0, 32)}`;
   // Linux: a name without a file (unix(7), abstract sockets). Elsewhere a file, which a crash leaves behind.
   const path = process.platform === 'linux' ? `\0${name}` : join(tmpdir(), `${name}.sock`);

@@ -1,6 +1,7 @@
 // `weft token`, `weft status` and `weft get`: questions to the control plane's API, answered as tables or as JSON.
 
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { toJson, toJsonString } from '@bufbuild/protobuf';
 import { durationFromMs, timestampMs } from '@bufbuild/protobuf/wkt';
 import { Code, ConnectError, createClient } from '@connectrpc/connect';
@@ -13,6 +14,7 @@ import {
 } from '../../proto/gen/weft/api/v1/api_pb.js';
 import { parseDuration } from '../../proto/kit/duration.ts';
 import { EXIT } from '../../proto/kit/exit.ts';
+import { defaultStateDir } from '../../proto/kit/state-home.ts';
 import { CommandError } from './command-error.ts';
 import { age, table } from './table.ts';
 
@@ -190,23 +192,23 @@ function explained(error: ConnectError, api: string): CommandError {
   }
 }
 
+/** The token: the file that is named, WEFT_ADMIN_TOKEN, or the one of a control plane of this user in its default place. */
 function adminToken(options: ApiOptions): string {
-  const file = options.adminTokenFile;
-  if (file === undefined) {
-    const token = process.env.WEFT_ADMIN_TOKEN?.trim() ?? '';
-    if (token !== '') return token;
-    throw new CommandError(
-      EXIT.commandLine,
-      'the admin token is missing; give --admin-token-file: admin.token in the data directory, or set WEFT_ADMIN_TOKEN',
-    );
-  }
+  const given = options.adminTokenFile;
+  const token = given === undefined ? (process.env.WEFT_ADMIN_TOKEN?.trim() ?? '') : '';
+  if (token !== '') return token;
+  const file = given ?? join(defaultStateDir('control-plane'), 'admin.token');
   try {
     return readFileSync(file, 'utf8').trim();
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
+    if (given !== undefined) {
+      const message = `the admin token file ${file} cannot be read (${code}); is the path right?`;
+      throw new CommandError(EXIT.unavailable, message);
+    }
     throw new CommandError(
-      EXIT.unavailable,
-      `the admin token file ${file} cannot be read (${code}); is the path right?`,
+      EXIT.commandLine,
+      `there is no admin token in ${file} (${code}); give --admin-token-file: admin.token in the --data-dir of the control plane, or set WEFT_ADMIN_TOKEN`,
     );
   }
 }

@@ -48,7 +48,10 @@ function build(end: (code: number) => void): Command {
   const api = (name: string, text: string) =>
     subcommand(name, text)
       .option('--api <url>', 'where the API is', process.env.WEFT_API ?? 'http://127.0.0.1:15016')
-      .option('--admin-token-file <file>', 'admin.token of the data directory; else WEFT_ADMIN_TOKEN is the token')
+      .option(
+        '--admin-token-file <file>',
+        'admin.token of the data directory; else WEFT_ADMIN_TOKEN is the token, else the default data directory is looked into',
+      )
       .option('--json', 'print JSON');
 
   subcommand('check', 'name every mistake in a directory of policies, with file, line, column, field and fix')

@@ -50,6 +50,25 @@ export function formatDuration(ms: number): string {
   return fraction === '' ? `${seconds}s` : `${seconds}.${fraction}s`;
 }
 
+/** How people write `ms`, 0 or more: "24h", "1h30m", "30s", "250ms". What `parseDuration` reads back to the same number. */
+export function spellDuration(ms: number): string {
+  let rest = ms;
+  let text = '';
+  for (const [unit, unitMs] of UNITS_SPELT) {
+    const whole = Math.floor(rest / unitMs);
+    if (whole > 0) text += `${whole}${unit}`;
+    rest -= whole * unitMs;
+  }
+  return text === '' || rest > 0 ? `${text}${rest}ms` : text;
+}
+
+/** Hours are the largest: "24h" says more plainly than "1d" what a clock must show. */
+const UNITS_SPELT = [
+  ['h', 3_600_000],
+  ['m', 60_000],
+  ['s', 1_000],
+] as const;
+
 function refuse(text: string): DurationResult {
   const shown = text.length > 64 ? `${text.slice(0, 64)}...` : text;
   return {

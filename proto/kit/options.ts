@@ -2,7 +2,10 @@
 // environment, and refused all together, so that an operator mends a start script in one round.
 
 import { type ParseArgsConfig, parseArgs } from 'node:util';
+import { parseDuration, spellDuration } from './duration.ts';
 import { EXIT } from './exit.ts';
+import { nearest } from './nearest.ts';
+import { helpText, kebab, type ProgramHelp } from './options-help.ts';
 
 /** One option. The parser returns the value, or throws an Error that says what is wrong with the text and what to write. */
 export interface Option<T> {
@@ -11,8 +14,10 @@ export interface Option<T> {
   readonly fallback: T;
   /** What the value is, for `--help`: `PORT`, `FILE`; empty for a flag. */
   readonly value: string;
-  /** One line for `--help`, with the default's reason where it is not plain. */
+  /** For `--help`: what it is, with the default's reason where it is not plain. */
   readonly help: string;
+  /** The default in words, for `--help`: `15001`, `30s`, `off`; empty: there is none to show. */
+  readonly shown: string;
   /** May be given again; the texts are parsed one by one and `T` is a list of them. */
   readonly many: boolean;
 }
@@ -30,15 +35,39 @@ export type ParsedOptions<S extends OptionSet> =
   | { readonly kind: 'mistakes'; readonly mistakes: readonly string[] }
   | { readonly kind: 'help'; readonly text: string };
 
-/** An option with one value. */
-export function option<T>(value: string, help: string, fallback: T, parse: (text: string) => T): Option<T> {
-  return { parse, fallback, value, help, many: false };
+/** An option with one value. `shown`: the default in words, where it does not say itself what it means. */
+export function option<T>(
+  value: string,
+  help: string,
+  fallback: T,
+  parse: (text: string) => T,
+  shown: string = fallback === null ? '' : String(fallback),
+): Option<T> {
+  return { parse, fallback, value, help, shown, many: false };
+}
+
+/** A duration in milliseconds, written with its unit: `30s`, `1h30m`; at least `msMin`. */
+export function durationOption(help: string, fallbackMs: number, msMin = 0): Option<number> {
+  const parse = (text: string): number => {
+    const parsed = parseDuration(text);
+    if (parsed.error !== null) throw new Error(parsed.error);
+    if (parsed.ms < msMin) throw new Error(`${text} is too short; write at least ${spellDuration(msMin)}`);
+    return parsed.ms;
+  };
+  return option('DURATION', help, fallbackMs, parse, spellDuration(fallbackMs));
 }
 
 /** An option that may be repeated; in the environment its values are separated by commas. */
 export function repeated<T>(value: string, help: string, parse: (text: string) => T): Option<readonly T[]> {
   // `readOptions` collects what `parse` gives; the type says what the caller gets.
-  return { parse: parse as unknown as (text: string) => readonly T[], fallback: [], value, help, many: true };
+  return {
+    parse: parse as unknown as (text: string) => readonly T[],
+    fallback: [],
+    value,
+    help,
+    shown: '',
+    many: true,
+  };
 }
 
 /** A switch: present or not; in the environment `1` or `true`. */
@@ -48,6 +77,7 @@ export function flag(help: string): Option<boolean> {
     fallback: false,
     value: '',
     help,
+    shown: 'off',
     many: false,
   };
 }
@@ -58,6 +88,7 @@ export function readOptions<S extends OptionSet>(
   declared: S,
   argv: readonly string[],
   environment: Readonly<Record<string, string | undefined>>,
+  help: ProgramHelp = { summary: '', notes: [] },
 ): ParsedOptions<S> {
   const mistakes: string[] = [];
   const config: NonNullable<ParseArgsConfig['options']> = { help: { type: 'boolean', short: 'h' } };
@@ -65,10 +96,13 @@ export function readOptions<S extends OptionSet>(
     config[kebab(name)] = { type: one.value === '' ? 'boolean' : 'string', multiple: true };
   }
   const parsed = parseArgs({ args: [...argv], options: config, strict: false, allowPositionals: true });
-  if (parsed.values.help === true) return { kind: 'help', text: helpText(program, declared) };
+  if (parsed.values.help === true) return { kind: 'help', text: helpText(program, declared, help) };
   for (const extra of parsed.positionals) mistakes.push(`${extra}: not an option; see ${program} --help`);
   for (const given of Object.keys(parsed.values)) {
-    if (!(given in config)) mistakes.push(`--${given}: no such option; see ${program} --help`);
+    if (given in config) continue;
+    const close = nearest(given, Object.keys(config));
+    const fix = close === undefined ? `see ${program} --help` : `did you mean --${close}?`;
+    mistakes.push(`--${given}: no such option; ${fix}`);
   }
   const values: Record<string, unknown> = {};
   for (const [name, one] of Object.entries(declared)) {
@@ -88,8 +122,8 @@ export function readOptions<S extends OptionSet>(
 }
 
 /** `readOptions` for a program's `main`: prints help or mistakes and ends the process (0, or 64). */
-export function optionsOrExit<S extends OptionSet>(program: string, declared: S): OptionValues<S> {
-  const parsed = readOptions(program, declared, process.argv.slice(2), process.env);
+export function optionsOrExit<S extends OptionSet>(program: string, declared: S, help?: ProgramHelp): OptionValues<S> {
+  const parsed = readOptions(program, declared, process.argv.slice(2), process.env, help);
   if (parsed.kind === 'values') return parsed.values;
   if (parsed.kind === 'help') {
     process.stdout.write(parsed.text);
@@ -145,21 +179,4 @@ function parseAll(label: string, one: Option<unknown>, texts: string[] | undefin
     }
   }
   return one.many ? values : values[0];
-}
-
-function helpText(program: string, declared: OptionSet): string {
-  const rows = Object.entries(declared).map(([name, one]) => {
-    const left = `  --${kebab(name)}${one.value === '' ? '' : ` ${one.value}`}`;
-    const repeat = one.many ? ' (may be repeated)' : '';
-    const fallback =
-      one.many || one.value === '' || one.fallback === '' || one.fallback === null ? '' : ` [${String(one.fallback)}]`;
-    return { left, right: `${one.help}${repeat}${fallback}` };
-  });
-  const width = Math.max(...rows.map((row) => row.left.length)) + 2;
-  const lines = rows.map((row) => `${row.left.padEnd(width)}${row.right}`);
-  return `Usage: ${program} [options]\n\n${lines.join('\n')}\n\nEvery option may also be set in the environment: --ready-file as WEFT_READY_FILE.\n`;
-}
-
-function kebab(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }

@@ -2,6 +2,7 @@
 // error at start and two sidecars on one host can never answer for each other; it holds them until a worker listens.
 
 import { createServer, type Server } from 'node:net';
+import { bindFailure } from '../../proto/kit/bind-error.ts';
 import { EXIT } from '../../proto/kit/exit.ts';
 import { StartError } from '../base/start-error.ts';
 
@@ -49,16 +50,7 @@ export async function holdPorts(wanted: readonly Wanted[]): Promise<HeldPorts> {
 /** What to tell the operator of a bind that failed. */
 export function portError(name: string, host: string, port: number, error: NodeJS.ErrnoException): StartError {
   const option = name.startsWith('local:') ? `--local ${name.slice(6)}=PORT` : `--${name}-port`;
-  const where = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-  const why =
-    error.code === 'EADDRINUSE'
-      ? 'is in use by another process; stop that one'
-      : error.code === 'EACCES'
-        ? 'may not be bound by this user; ports below 1024 need a capability'
-        : error.code === 'EADDRNOTAVAIL'
-          ? 'is not an address of this machine'
-          : `cannot be bound (${error.message})`;
-  return new StartError(EXIT.unavailable, `${name} port ${where} ${why}, or choose another with ${option}`);
+  return new StartError(EXIT.unavailable, bindFailure({ name, host, port, option }, error));
 }
 
 async function bindExclusive(one: Wanted): Promise<Server> {

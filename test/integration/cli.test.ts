@@ -131,8 +131,42 @@ test('what cannot be reached ends with 69, what was said wrongly with 64, each w
   for (const name of ['--grpc-port', '--certificate-ttl', '--policy']) expect(plane.err).toContain(name);
   expect(await run(LAUNCHER, ['control-plane'])).toMatchObject({
     code: 64,
-    err: expect.stringContaining('--data-dir'),
+    err: expect.stringContaining('--policies'),
   });
+});
+
+test('a control plane without --data-dir keeps its state below the home of its user, where the commands find its token', async () => {
+  const home = await mkdtemp(join(tmpdir(), 'weft-home-'));
+  cleanups.push(() => rm(home, { recursive: true, force: true }));
+  const plane = new ControlPlaneProcess({ 'orders.yaml': SERVICE }, [], { XDG_STATE_HOME: home });
+  cleanups.push(() => plane.remove());
+  await plane.start();
+  expect(plane.output).toContain(join(home, 'weft', 'control-plane'));
+  const api = ['--api', `http://127.0.0.1:${plane.port('api')}`];
+  const found = await run(WEFT, ['get', 'services', 'orders', ...api], { XDG_STATE_HOME: home });
+  expect(found).toMatchObject({ code: 0, out: expect.stringContaining('"orders"') });
+  const elsewhere = await run(WEFT, ['status', ...api], { XDG_STATE_HOME: join(home, 'none') });
+  expect(elsewhere).toMatchObject({ code: 64, err: expect.stringContaining(join(home, 'none', 'weft')) });
+});
+
+test.each(['grpc', 'api', 'metrics'])(
+  'a %s port in use ends the control plane with 69 and what to do',
+  async (name) => {
+    const holder = createTcpServer().listen(0, '127.0.0.1');
+    cleanups.push(() => holder.close());
+    await once(holder, 'listening');
+    const { port } = holder.address() as AddressInfo;
+    const plane = new ControlPlaneProcess({}, [`--${name}-port`, String(port)]);
+    cleanups.push(() => plane.remove());
+    const said = `${name} port 127.0.0.1:${port} is in use by another process; stop that one, or choose another with --${name}-port`;
+    await expect(plane.start()).rejects.toThrow(new RegExp(`ended with 69: .*weft control-plane: ${said}`, 's'));
+  },
+);
+
+test('a data directory that cannot be made ends the control plane with 69', async () => {
+  const plane = new ControlPlaneProcess({}, ['--data-dir', '/dev/null/weft']);
+  cleanups.push(() => plane.remove());
+  await expect(plane.start()).rejects.toThrow(/ended with 69: .*\/dev\/null\/weft cannot be made \(ENOTDIR\)/s);
 });
 
 test('explain asks the admin port of a sidecar, whole', async () => {

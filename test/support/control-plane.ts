@@ -67,12 +67,15 @@ export class ControlPlaneProcess {
   readonly policies = join(this.directory, 'policies');
   readonly dataDir = join(this.directory, 'data');
   readonly #args: readonly string[];
+  readonly #env: Readonly<Record<string, string>>;
   #child: ChildProcess | null = null;
   #ports: Record<string, number> = {};
   output = '';
 
-  constructor(policies: Record<string, string>, args: readonly string[] = []) {
+  /** @param env beside this process's; with XDG_STATE_HOME no data directory is given. */
+  constructor(policies: Record<string, string>, args: readonly string[] = [], env: Record<string, string> = {}) {
     this.#args = args;
+    this.#env = env;
     mkdirSync(this.policies);
     for (const [file, text] of Object.entries(policies)) this.write(file, text);
   }
@@ -91,12 +94,14 @@ export class ControlPlaneProcess {
   async start(): Promise<void> {
     const ready = join(this.directory, 'ready');
     rmSync(ready, { force: true });
-    const ports = ['grpc', 'api', 'metrics'].flatMap((name) => [`--${name}-port`, String(this.#ports[name] ?? 0)]);
     // An option given by the test comes instead of ours: each may be given once.
-    const dataDir = this.#args.includes('--data-dir') ? [] : ['--data-dir', this.dataDir];
+    const ours = (option: string, value: string) => (this.#args.includes(option) ? [] : [option, value]);
+    const ports = ['grpc', 'api', 'metrics'].flatMap((name) => ours(`--${name}-port`, String(this.#ports[name] ?? 0)));
+    const dataDir = this.#env.XDG_STATE_HOME === undefined ? ours('--data-dir', this.dataDir) : [];
     const files = ['--policies', this.policies, ...dataDir, '--ready-file', ready];
     const args = [MAIN, ...files, ...ports, '--host', '127.0.0.1', ...this.#args];
-    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const env = { ...process.env, ...this.#env };
+    const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
     child.stdout.on('data', (chunk) => {
       this.output += chunk;

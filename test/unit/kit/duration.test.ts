@@ -1,7 +1,7 @@
 // Durations mean the same to whoever writes and whoever reads them.
 
 import { describe, expect, test } from 'vitest';
-import { formatDuration, parseDuration } from '../../../proto/kit/duration.ts';
+import { formatDuration, parseDuration, spellDuration } from '../../../proto/kit/duration.ts';
 
 test.each([
   ['0s', 0],
@@ -54,5 +54,19 @@ describe('formatDuration', () => {
   ])('%d ms is %s', (ms, text) => {
     expect(formatDuration(ms)).toBe(text);
     expect(Math.abs((parseDuration(text).ms as number) - ms)).toBeLessThan(1e-6);
+  });
+});
+
+describe('spellDuration', () => {
+  test.each([
+    [0, '0ms'],
+    [250, '250ms'],
+    [1_500, '1s500ms'],
+    [30_000, '30s'],
+    [5_400_000, '1h30m'],
+    [86_400_000, '24h'],
+  ])('%d ms is %s', (ms, text) => {
+    expect(spellDuration(ms)).toBe(text);
+    expect(parseDuration(text).ms).toBe(ms);
   });
 });

@@ -3,7 +3,9 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { CONTROL_PLANE_HELP, CONTROL_PLANE_OPTIONS } from '../../../control-plane/options.ts';
 import {
+  durationOption,
   flag,
   oneOf,
   option,
@@ -14,6 +16,7 @@ import {
   repeated,
 } from '../../../proto/kit/options.ts';
 import { writeReadyFile } from '../../../proto/kit/ready-file.ts';
+import { SIDECAR_HELP, SIDECAR_OPTIONS } from '../../../sidecar/options.ts';
 
 const DECLARED = {
   grpcPort: option('PORT', 'where discovery is served', 15012, parsePort),
@@ -22,7 +25,11 @@ const DECLARED = {
   label: repeated('K=V', 'labels', parseText),
   logLevel: option('LEVEL', 'how much is logged', 'info', (text) => oneOf({ info: 'info', debug: 'debug' }, text)),
   verbose: flag('says more'),
+  grace: durationOption('how long an endpoint outlives its stream', 90_000, 1_000),
+  plaintextPort: option('PORT', 'without TLS', -1, parsePort, 'off'),
 };
+
+const LONG = `${'words '.repeat(12)}and more`;
 
 function read(argv: readonly string[], environment: Record<string, string> = {}) {
   return readOptions('weft test', DECLARED, argv, environment);
@@ -31,7 +38,16 @@ function read(argv: readonly string[], environment: Record<string, string> = {})
 test('what is not given has its default', () => {
   expect(read([])).toEqual({
     kind: 'values',
-    values: { grpcPort: 15012, workers: 1, policies: '', label: [], logLevel: 'info', verbose: false },
+    values: {
+      grpcPort: 15012,
+      workers: 1,
+      policies: '',
+      label: [],
+      logLevel: 'info',
+      verbose: false,
+      grace: 90_000,
+      plaintextPort: -1,
+    },
   });
 });
 
@@ -70,10 +86,56 @@ test('an option without its value is a mistake, not a default', () => {
   expect(read(['--policies'])).toMatchObject({ kind: 'mistakes' });
 });
 
-test('help names each option with its default', () => {
-  const parsed = read(['-h']);
-  expect(parsed).toMatchObject({ kind: 'help' });
-  expect(parsed).toHaveProperty('text', expect.stringMatching(/--grpc-port PORT +where discovery is served \[15012\]/));
+test('a mistyped option is told the nearest one', () => {
+  expect(read(['--gprc-port', '1'])).toMatchObject({
+    mistakes: ['1: not an option; see weft test --help', '--gprc-port: no such option; did you mean --grpc-port?'],
+  });
+});
+
+test('a duration needs its unit, and may have a least value', () => {
+  expect(read(['--grace', '1h30m'])).toMatchObject({ values: { grace: 5_400_000 } });
+  expect(read(['--grace', '90'])).toMatchObject({ mistakes: [expect.stringContaining('write a number and a unit')] });
+  expect(read(['--grace', '1ms'])).toMatchObject({ mistakes: ['--grace: 1ms is too short; write at least 1s'] });
+});
+
+test('help is a page that fits a terminal: each option with its default in words', () => {
+  const about = { summary: 'A program that is tested.', notes: ['SIGTERM ends it.'] };
+  expect(
+    readOptions('weft test', { ...DECLARED, long: option('VALUE', LONG, '', parseText) }, ['-h'], {}, about),
+  ).toEqual({
+    kind: 'help',
+    text: `Usage: weft test [options]
+
+A program that is tested.
+
+  --grpc-port PORT          where discovery is served (default 15012)
+  --workers N               threads (default 1)
+  --policies DIR            policy files
+  --label K=V               labels (may be repeated)
+  --log-level LEVEL         how much is logged (default info)
+  --verbose                 says more (default off)
+  --grace DURATION          how long an endpoint outlives its stream (default 1m30s)
+  --plaintext-port PORT     without TLS (default off)
+  --long VALUE              ${'words '.repeat(11)}words
+                            and more
+
+SIGTERM ends it.
+
+Every option may also be set in the environment: --ready-file as WEFT_READY_FILE. The command line
+wins.
+`,
+  });
+});
+
+test.each([
+  ['weft sidecar', SIDECAR_OPTIONS, SIDECAR_HELP],
+  ['weft control-plane', CONTROL_PLANE_OPTIONS, CONTROL_PLANE_HELP],
+])('%s says every default in words, and what its signals do', (program, declared, about) => {
+  const parsed = readOptions(program, declared, ['--help'], {}, about);
+  const text = parsed.kind === 'help' ? parsed.text : '';
+  expect(text).not.toMatch(/-1|\d{4,}000|default (null|undefined|\[)/);
+  expect(Math.max(...text.split('\n').map((line) => line.length))).toBeLessThanOrEqual(100);
+  expect(text.replace(/\s+/g, ' ')).toMatch(/A second one ends the process at once.* exit 143/);
 });
 
 test('the ready file holds the process and its ports', () => {
