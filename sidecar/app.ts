@@ -18,7 +18,9 @@ import { StartError } from './base/start-error.ts';
 import { releaseYoungGeneration } from './base/young-generation.ts';
 import { ConfigInForce } from './config/in-force.ts';
 import type { Link } from './config/link.ts';
-import { type LoadedSnapshot, ResourceStore, readSnapshot } from './config/store.ts';
+import { type NamedService, unknownServices } from './config/named-services.ts';
+import { RegistrationReport } from './config/registration.ts';
+import { type LoadedSnapshot, ResourceStore, readSnapshot, servicePorts, UnreadableError } from './config/store.ts';
 import { advertisedAddress, readPorts, workloadId, writePorts } from './config/workload.ts';
 import { keepRenewed } from './identity/keeper.ts';
 import { obtainIdentity, prepareStateDir } from './identity/obtain.ts';
@@ -38,6 +40,9 @@ const COUNTER_SLOTS = 65_536;
 /** Without identity and snapshot there is no other. */
 const DEFAULT_TRUST_DOMAIN = 'mesh.local';
 const DEFAULT_NAMESPACE = 'default';
+
+const NO_IDENTITY =
+  'there is no identity: calls to Services with TLS MUTUAL, the default, fail, and nobody can call the applications here; give --identity-key, --identity-cert and --trust-bundle, or a --state-dir that has joined';
 
 /** Idle series are looked for this often; they are idle after ten minutes. */
 const SWEEP_EVERY_MS = 60_000;
@@ -68,6 +73,7 @@ export async function startSidecar(
     contained: 0,
     link: null,
     linkError: '',
+    registration: null,
     identity: null,
   };
 
@@ -92,6 +98,7 @@ export async function startSidecar(
   const identity = await obtainIdentity(options, log, stop);
   seen.identity = identity;
   const snapshot = loadSnapshot(options, log);
+  if (identity === null) log.warn(NO_IDENTITY);
   const names = parseSpiffeId(identity?.spiffeId ?? snapshot?.spiffeId ?? '');
   const trustDomain = names.ok ? names.identity.trustDomain : DEFAULT_TRUST_DOMAIN;
   const namespace = names.ok ? names.identity.namespace : DEFAULT_NAMESPACE;
@@ -215,6 +222,7 @@ export async function startSidecar(
     if (serving) return;
     serving = true;
     releaseYoungGeneration();
+    for (const sentence of unknownServices(namedServices(options, namespace), servicePorts(store))) log.warn(sentence);
     log.info({ ports, identity: seen.identity?.spiffeId }, 'serving');
     if (options.readyFile !== '') writeReadyFile(options.readyFile, ports);
   };
@@ -226,6 +234,9 @@ export async function startSidecar(
     const where = options.controlPlane;
     const [{ openLink }, { renew }] = await Promise.all([import('./config/link.ts'), import('./identity/sign.ts')]);
     const inboundPort = held.ports.inbound as number;
+    const registration = new RegistrationReport(log, () => performance.now());
+    if (options.app.length > 0) seen.registration = registration;
+    readiness.refused = () => registration.refused;
     seen.link = openLink({
       where,
       identity: () => seen.identity as HeldIdentity,
@@ -236,10 +247,7 @@ export async function startSidecar(
               workloadId: workloadId(options.workloadId, options.stateDir),
               address: advertisedAddress(options.advertiseAddress, options.inboundHost),
               inboundPort,
-              apps: options.app.map(({ name, servicePort }) => ({
-                service: name.slice(name.indexOf('/') + 1),
-                servicePort,
-              })),
+              apps: options.app.map(({ name, servicePort }) => ({ service: name, servicePort })),
               labels: Object.fromEntries(options.label),
             },
       random: Math.random,
@@ -261,8 +269,8 @@ export async function startSidecar(
         seen.linkError = reason;
         log.warn(`no control plane: ${reason}; again in ${Math.round(retryMs)} ms, and serving what is known`);
       },
-      onRegistered: (endpoints) => log.info({ endpoints }, 'registered'),
-      onRegisterFailed: (reason, retryMs) => log.warn(`not registered: ${reason}; again in ${Math.round(retryMs)} ms`),
+      onRegistered: (endpoints) => registration.onRegistered(endpoints),
+      onRegisterFailed: (reason, retryMs, refused) => registration.onFailed(reason, retryMs, refused),
     });
     stopRenewal = keepRenewed(identity, {
       renew: async () => renew(where, seen.identity as HeldIdentity),
@@ -337,6 +345,17 @@ function apps(named: readonly NamedPort[], namespace: string): LocalApp[] {
   }));
 }
 
+/** What must be known: with a control plane a wrong --app is refused by it, in its own words. */
+function namedServices(options: SidecarOptions, namespace: string): NamedService[] {
+  const of = (option: string, named: readonly NamedPort[]) =>
+    named
+      .filter(({ name }) => name !== '')
+      .map(({ name, servicePort }) => {
+        return { option: `${option} ${name}`, service: qualify(name, namespace), port: servicePort };
+      });
+  return [...of('--local', options.local), ...(options.controlPlane === null ? of('--app', options.app) : [])];
+}
+
 /** `namespace/name`. */
 function qualify(name: string, namespace: string): string {
   return name.includes('/') ? name : `${namespace}/${name}`;
@@ -352,7 +371,10 @@ function loadSnapshot(options: SidecarOptions, log: Logger): LoadedSnapshot | nu
     try {
       return readSnapshot(options.snapshot, false);
     } catch (error) {
-      throw new StartError(EXIT.policies, (error as Error).message);
+      const { message } = error as Error;
+      if (!(error instanceof UnreadableError)) throw new StartError(EXIT.policies, message);
+      const fix = 'is the path of --snapshot right? weft render DIR --service NAME > FILE writes one';
+      throw new StartError(EXIT.unavailable, `${message}; ${fix}`);
     }
   }
   if (options.stateDir === '') return null;

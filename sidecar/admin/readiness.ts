@@ -9,6 +9,8 @@ export class Readiness {
   config = false;
   draining = false;
   workers: () => boolean = () => false;
+  /** Why no caller will ever find this workload, as things stand; empty: nothing is known against it. */
+  refused: () => string = () => '';
 
   /** What is missing; empty: ready. */
   missing(): string[] {
@@ -17,6 +19,8 @@ export class Readiness {
     if (!this.identity) missing.push('no identity yet');
     if (!this.config) missing.push('no config yet');
     if (!this.workers()) missing.push('a data-path worker is not listening');
+    const refused = this.refused();
+    if (refused !== '') missing.push(`registration refused: ${refused}`);
     return missing;
   }
 }

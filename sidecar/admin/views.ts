@@ -15,6 +15,8 @@ export interface Seen {
   /** Null: no control plane, or not yet. */
   link: { readonly connected: boolean; drain(): Promise<void>; close(): void } | null;
   linkError: string;
+  /** Null: nothing is to be registered, or not yet. */
+  registration: { readonly registered: boolean; readonly refused: string } | null;
   identity: HeldIdentity | null;
 }
 
@@ -39,7 +41,13 @@ export function statsView(seen: Seen, config: ConfigInForce, options: SidecarOpt
     controlPlane:
       controlPlane === null
         ? null
-        : { ...controlPlane, connected: seen.link?.connected ?? false, lastError: seen.linkError },
+        : {
+            ...controlPlane,
+            connected: seen.link?.connected ?? false,
+            lastError: seen.linkError,
+            registered: seen.registration?.registered ?? null,
+            registrationRefused: seen.registration?.refused ?? '',
+          },
     config: { resources: config.store.all().length, rejected: config.rejected },
     memory: process.memoryUsage(),
   };
@@ -59,6 +67,12 @@ export function ownMetrics(seen: Seen, config: ConfigInForce): OwnMetric[] {
       kind: 'gauge',
       help: '1 while the stream to the control plane is up and in sync',
       read: () => (seen.link?.connected === true ? 1 : 0),
+    },
+    {
+      name: 'weft_registered',
+      kind: 'gauge',
+      help: '1 while the control plane has this workload as an endpoint of its Services',
+      read: () => (seen.registration?.registered === true ? 1 : 0),
     },
     {
       name: 'weft_certificate_expiry_timestamp_seconds',

@@ -31,7 +31,8 @@ export interface LinkParts extends SubscribeParts {
   onConnected(): void;
   onLost(reason: string, retryMs: number): void;
   onRegistered(endpoints: readonly string[]): void;
-  onRegisterFailed(reason: string, retryMs: number): void;
+  /** @param refused see RegistrationEnd. */
+  onRegisterFailed(reason: string, retryMs: number, refused: boolean): void;
 }
 
 /** A running link. */
@@ -75,11 +76,11 @@ export function openLink(parts: LinkParts): Link {
         parts.onRegistered(endpoints);
       });
       registering = current;
-      const reason = await current.ended;
+      const { reason, refused } = await current.ended;
       registering = null;
       if (!isOpen() || draining) return;
       const retryMs = RETRY_MIN_MS + backoffMs(failures, parts.random, RETRY_BASE_MS, RETRY_MAX_MS);
-      parts.onRegisterFailed(reason, retryMs);
+      parts.onRegisterFailed(reason, retryMs, refused);
       await new Promise<void>((resolve) => setTimeout(resolve, retryMs).unref());
     }
   };

@@ -22,12 +22,21 @@ export interface Registration {
   readonly labels: Readonly<Record<string, string>>;
 }
 
+/** Answers about the registration itself (workload.proto). */
+const REFUSALS: ReadonlySet<status> = new Set([status.PERMISSION_DENIED, status.INVALID_ARGUMENT]);
+
 type Call = ClientDuplexStream<RegisterRequest, RegisterResponse>;
+
+/** Why a registration ended. */
+export interface RegistrationEnd {
+  readonly reason: string;
+  /** The control plane looked at it and will not have it, as things stand; otherwise the way to it was cut. */
+  readonly refused: boolean;
+}
 
 /** A registration under way. */
 export interface Registering {
-  /** The reason for which the stream ended. */
-  readonly ended: Promise<string>;
+  readonly ended: Promise<RegistrationEnd>;
   /** Withdraws the endpoint; resolves when the control plane has taken it, or the stream has ended. */
   drain(): Promise<void>;
 }
@@ -35,13 +44,16 @@ export interface Registering {
 /** Registers over a fresh `call`. @param onTaken hears the endpoints it became. */
 export function register(call: Call, registration: Registration, onTaken: (endpoints: string[]) => void): Registering {
   let onDrained: (() => void) | null = null;
-  const ended = new Promise<string>((resolve) => {
+  const ended = new Promise<RegistrationEnd>((resolve) => {
     call.on('data', (response: RegisterResponse) => {
       if (onDrained !== null) onDrained();
       else onTaken(response.endpoints);
     });
-    call.on('error', (error: ServiceError) => resolve(`${error.details || error.message} (${status[error.code]})`));
-    call.on('end', () => resolve('the control plane ended the stream'));
+    call.on('error', (error: ServiceError) => {
+      const reason = `${error.details || error.message} (${status[error.code]})`;
+      resolve({ reason, refused: REFUSALS.has(error.code) });
+    });
+    call.on('end', () => resolve({ reason: 'the control plane ended the stream', refused: false }));
   });
   const say = (draining: boolean): void => {
     call.write(

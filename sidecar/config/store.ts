@@ -2,10 +2,12 @@
 // disk, from which it starts when there is no control plane.
 
 import { readFileSync } from 'node:fs';
-import { create, fromJsonString, toJsonString } from '@bufbuild/protobuf';
-import { SnapshotSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
+import { create, fromBinary, fromJsonString, toJsonString } from '@bufbuild/protobuf';
+import { ServiceSchema, SnapshotSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import { readPrivateFile, writePrivateFile } from '../../proto/kit/private-file.ts';
 import type { ResourceBytes } from '../base/messages.ts';
+
+const SERVICE = `type.googleapis.com/${ServiceSchema.typeName}`;
 
 /** The format of snapshots that this version reads and writes. */
 const SNAPSHOT_FORMAT = 1;
@@ -21,13 +23,17 @@ export interface LoadedSnapshot {
   readonly resources: readonly ResourceBytes[];
 }
 
-/** Reads a snapshot. Throws an Error that names the file and what is wrong with it; null when there is none. */
+/** A snapshot file that is not there, or may not be read: something is missing, while its content may be good. */
+export class UnreadableError extends Error {}
+
+/** Reads a snapshot. Throws an Error that names the file and what is wrong with it; null when there is none and it is a `secret` of ours. */
 export function readSnapshot(path: string, secret: boolean): LoadedSnapshot | null {
   let text: string | null;
   try {
     text = secret ? readPrivateFile(path) : readFileSync(path, 'utf8');
   } catch (error) {
-    throw new Error(`snapshot ${path} cannot be read: ${(error as Error).message}`);
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new UnreadableError(`snapshot ${path} cannot be read (${code ?? message})`);
   }
   if (text === null) return null;
   if (text.length > SNAPSHOT_BYTES_MAX) throw new Error(`snapshot ${path} is larger than ${SNAPSHOT_BYTES_MAX} bytes`);
@@ -129,4 +135,21 @@ export class ResourceStore {
       create(SnapshotSchema, { format: SNAPSHOT_FORMAT, spiffeId: this.#spiffeId, resources }),
     );
   }
+}
+
+/** The ports of every Service in force, by resource name. What does not decode was refused, and is left out. */
+export function servicePorts(store: ResourceStore): Map<string, number[]> {
+  const ports = new Map<string, number[]>();
+  for (const { typeUrl, name, bytes } of store.all()) {
+    if (typeUrl !== SERVICE) continue;
+    try {
+      ports.set(
+        name,
+        fromBinary(ServiceSchema, bytes).ports.map(({ port }) => port),
+      );
+    } catch {
+      // Its workers have said so.
+    }
+  }
+  return ports;
 }
