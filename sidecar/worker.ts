@@ -80,8 +80,13 @@ async function handle(message: ToWorker): Promise<void> {
       return;
     }
     case 'dump': {
-      const endpoints = state.describeEndpoints(context.clock.nowMs());
-      const result = { endpoints, connections: context.connections, slices: state.sliceCount.slices };
+      const nowMs = context.clock.nowMs();
+      const result = {
+        clusters: state.describeClusters(nowMs),
+        endpoints: state.describeEndpoints(nowMs),
+        connections: context.connections,
+        slices: state.sliceCount.slices,
+      };
       post({ type: 'dumped', request: message.request, result });
       return;
     }

@@ -95,16 +95,18 @@ function ask(admin: string, path: string): Promise<{ status: number; body: strin
   });
 }
 
-/** JSON as indented `key: value` lines; lists with a dash. */
+/** JSON as YAML would have it: `key: value` lines, lists with a dash. */
 function lines(value: unknown, indent: string): string {
   if (typeof value !== 'object' || value === null) return `${indent}${String(value)}\n`;
-  const entries = Array.isArray(value) ? value.map((item) => ['-', item] as const) : Object.entries(value);
-  return entries
+  if (Array.isArray(value)) {
+    // The dash stands in the indentation of the item's first line.
+    return value.map((item) => `${indent}- ${lines(item, `${indent}  `).slice(indent.length + 2)}`).join('');
+  }
+  return Object.entries(value)
     .map(([key, item]) => {
-      const label = key === '-' ? '-' : `${key}:`;
-      if (typeof item !== 'object' || item === null) return `${indent}${label} ${String(item)}\n`;
+      if (typeof item !== 'object' || item === null) return `${indent}${key}: ${String(item)}\n`;
       const inner = lines(item, `${indent}  `);
-      return inner === '' ? `${indent}${label} none\n` : `${indent}${label}\n${inner}`;
+      return inner === '' ? `${indent}${key}: none\n` : `${indent}${key}:\n${inner}`;
     })
     .join('');
 }

@@ -4,8 +4,10 @@ import { normalizePath } from '../../proto/kit/path.ts';
 import { parseSpiffeId } from '../../proto/kit/spiffe.ts';
 import type { ExplainQuery } from '../base/messages.ts';
 import { authorize, type PeerIdentity } from '../filters/authorization/run.ts';
-import { findHost, portInAuthority, portOf } from '../proxy/decide.ts';
+import { destinationOf, findHost, portInAuthority } from '../proxy/decide.ts';
+import type { CompiledBackend, CompiledHost, CompiledRule } from '../proxy/route.ts';
 import { explainRoute, matchHost } from '../proxy/route.ts';
+import { labelText } from '../upstream/cluster.ts';
 import { ProxyError } from '../wire/error.ts';
 import { Head } from '../wire/stream.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -29,36 +31,81 @@ function explainOutbound(snapshot: Snapshot, head: Head, nowMs: number): object 
     return { decision: 'refused', status: 404, host: known.service, why: 'no rule matches', rules: reasons };
   const { rule } = route;
   const port = portInAuthority(head.authority);
-  const backends = rule.backends.length > 0 ? rule.backends : [{ service: known.service, port, labels: [] }];
-  let before = 0;
+  const redirected = rule.filters.redirect !== null;
   return {
-    decision: rule.filters.redirect === null ? 'sent' : 'redirected',
+    decision: redirected ? 'redirected' : 'sent',
     host: known.service,
     rule: rule.name,
     filters: rule.filters,
     timeouts: { requestMs: rule.requestTimeoutMs, perTryMs: rule.perTryTimeoutMs, idleMs: rule.idleTimeoutMs },
     retry: rule.retry,
-    backends: backends.map((backend) => {
-      const weight = 'cumulativeWeight' in backend ? backend.cumulativeWeight - before : 1;
-      before += weight;
-      const service = snapshot.services.get(backend.service);
-      const destination = service === undefined ? null : portOf(service, backend.port);
-      return {
-        service: backend.service,
-        port: destination?.port ?? 0,
-        protocol: destination?.protocol ?? '',
-        tls: destination?.tls ?? '',
-        weight,
-        labels: backend.labels,
-        endpoints: (destination?.cluster.list ?? []).map((endpoint) => ({
-          name: endpoint.name,
-          health: endpoint.health.describe(nowMs),
-          inFlight: endpoint.inFlight,
-        })),
-      };
-    }),
+    backends: redirected ? [] : explainBackends(snapshot, known, rule, port, nowMs),
     rules: reasons,
   };
+}
+
+function explainBackends(
+  snapshot: Snapshot,
+  host: CompiledHost,
+  rule: CompiledRule,
+  port: number,
+  nowMs: number,
+): object[] {
+  if (rule.backends.length === 0) return [explainBackend(snapshot, host, rule, null, 1, port, nowMs)];
+  let before = 0;
+  return rule.backends.map((backend) => {
+    const weight = backend.cumulativeWeight - before;
+    before = backend.cumulativeWeight;
+    return explainBackend(snapshot, host, rule, backend, weight, port, nowMs);
+  });
+}
+
+/** A backend and the endpoints that the data path would choose from, in its words; the others with what keeps them out. */
+function explainBackend(
+  snapshot: Snapshot,
+  host: CompiledHost,
+  rule: CompiledRule,
+  backend: CompiledBackend | null,
+  weight: number,
+  port: number,
+  nowMs: number,
+): object {
+  const service = backend?.service ?? host.service;
+  const decided = destinationOf(snapshot, host, rule, backend, port);
+  if (decided instanceof ProxyError) return { service, weight, why: decided.detail, endpoints: [] };
+  const { destination } = decided;
+  const labels = labelText(decided.labels);
+  const all = destination.cluster.describe(decided.labels, nowMs);
+  const endpoints = all.filter((one) => one.chosenFrom).map(({ chosenFrom, ...shown }) => shown);
+  const others = all
+    .filter((one) => !one.chosenFrom)
+    .map((one) => ({
+      name: one.name,
+      why: `it has the labels ${one.labels || '(none)'}, and the rule wants ${labels}`,
+    }));
+  const found = {
+    service,
+    port: destination.port,
+    protocol: destination.protocol,
+    tls: destination.tls,
+    weight,
+    labels,
+  };
+  const why = whyNobody(endpoints, all.length, service, labels);
+  return { ...found, ...(why === '' ? {} : { why }), endpoints, ...(others.length === 0 ? {} : { others }) };
+}
+
+/** Why a request to this backend is answered 503 here; empty: it is sent. */
+function whyNobody(
+  endpoints: readonly { readonly takesRequests: boolean }[],
+  all: number,
+  service: string,
+  labels: string,
+): string {
+  if (all === 0)
+    return `${service} has no endpoints: is a workload of it registered? \`weft get endpoints\` lists them`;
+  if (endpoints.length === 0) return `none of the ${all} endpoints of ${service} has the labels ${labels}`;
+  return endpoints.some((one) => one.takesRequests) ? '' : `no endpoint of ${service} takes a request now`;
 }
 
 function explainInbound(snapshot: Snapshot, head: Head, path: string, caller: string): object {

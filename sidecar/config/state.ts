@@ -78,6 +78,11 @@ export class ConfigState {
     this.targets.follow(news, nowMs);
   }
 
+  /** What requests can go to, with or without endpoints. */
+  describeClusters(nowMs: number): object[] {
+    return this.targets.describeClusters(nowMs);
+  }
+
   /** Stops resolving and closes every pool. */
   close(): void {
     this.names.close();

@@ -5,7 +5,7 @@ import type { HealthNews } from '../base/messages.ts';
 import { RequestStats } from '../telemetry/request-stats.ts';
 import { SharedTally } from '../telemetry/tally.ts';
 import { RetryBudget } from '../upstream/budget.ts';
-import type { ClusterObserver } from '../upstream/cluster.ts';
+import { type ClusterObserver, labelText } from '../upstream/cluster.ts';
 import { Upstream, type UpstreamSettings } from '../upstream/upstream.ts';
 import type { Snapshot } from './snapshot.ts';
 import type { StateContext } from './state.ts';
@@ -89,13 +89,32 @@ export class Targets {
           port: Number(port),
           name: endpoint.name,
           address: upstream.address(endpoint.name),
-          labels: endpoint.labels,
+          labels: labelText(endpoint.labels),
           health: endpoint.health.describe(nowMs),
           inFlight: endpoint.inFlight,
           connections: endpoint.pool.connections,
           pending: endpoint.pool.pendingRequests,
         });
       }
+    }
+    return list;
+  }
+
+  /** Everything that requests can go to, also what none went to yet and what has no endpoint. */
+  describeClusters(nowMs: number): object[] {
+    const list: object[] = [];
+    for (const [key, { upstream }] of this.targets) {
+      const [direction, service, port] = key.split(' ');
+      const { cluster } = upstream;
+      const views = cluster.describe([], nowMs);
+      list.push({
+        direction,
+        service,
+        port: Number(port),
+        endpoints: views.length,
+        takeRequests: views.filter((one) => one.takesRequests).length,
+        requestsMax: cluster.requestsMax,
+      });
     }
     return list;
   }

@@ -7,7 +7,7 @@ import { authorize } from '../filters/authorization/run.ts';
 import { ProxyError } from '../wire/error.ts';
 import type { Head } from '../wire/stream.ts';
 import type { Origin } from './origin.ts';
-import type { CompiledHost, CompiledRoute, CompiledRule } from './route.ts';
+import type { CompiledBackend, CompiledHost, CompiledRoute, CompiledRule } from './route.ts';
 import { matchHost, matchInHost, pickBackend } from './route.ts';
 
 /** Where a request goes and how. */
@@ -57,23 +57,32 @@ export function chooseDestination(
   port: number,
   random: number,
 ): Decision | ProxyError {
-  let name = host.service;
-  let labels = NO_LABELS;
-  let wanted = port;
-  if (rule.backends.length > 0) {
-    const backend = pickBackend(rule.backends, random);
-    if (backend === null) return new ProxyError('noRoute', 'local', `all weights of ${rule.name} are 0`);
-    if (backend.port !== 0 || backend.service !== name) wanted = backend.port;
-    name = backend.service;
-    labels = backend.labels;
-  }
+  if (rule.backends.length === 0) return destinationOf(snapshot, host, rule, null, port);
+  const backend = pickBackend(rule.backends, random);
+  if (backend === null) return new ProxyError('noRoute', 'local', `all weights of ${rule.name} are 0`);
+  return destinationOf(snapshot, host, rule, backend, port);
+}
+
+/** Where one backend of `rule` leads; null: the host's own Service. */
+export function destinationOf(
+  snapshot: Snapshot,
+  host: CompiledHost,
+  rule: CompiledRule,
+  backend: CompiledBackend | null,
+  port: number,
+): Decision | ProxyError {
+  const name = backend?.service ?? host.service;
+  // The caller's port is one of its host: another Service has its own.
+  const wanted = backend === null || (backend.port === 0 && name === host.service) ? port : backend.port;
   const service = snapshot.services.get(name);
   if (service === undefined) {
     const detail = `${rule.name} sends to ${name}, which this sidecar does not know: does its Authorization let this identity call it?`;
     return new ProxyError('noEndpoint', 'local', detail);
   }
   const destination = portOf(service, wanted);
-  if (destination !== null && destination.protocol !== 'tcp') return { rule, destination, labels };
+  if (destination !== null && destination.protocol !== 'tcp') {
+    return { rule, destination, labels: backend?.labels ?? NO_LABELS };
+  }
   return new ProxyError('noRoute', 'local', noHttp(service, destination));
 }
 

@@ -33,6 +33,23 @@ export class Endpoint implements Balanced {
   }
 }
 
+/** An endpoint as `explain` and admin show it. */
+export interface EndpointView {
+  readonly name: string;
+  /** `version=v2,zone=a`. */
+  readonly labels: string;
+  /** Whether it has the labels that were asked for. */
+  readonly chosenFrom: boolean;
+  /** Whether a request may go there now. */
+  readonly takesRequests: boolean;
+  /** What it is and why. */
+  readonly health: string;
+  readonly inFlight: number;
+}
+
+/** Envoy's panic mode: better a request that may fail than all of the load on the few that are left. */
+const PANIC = '; health is ignored, since too few are healthy';
+
 /** Who counts what happens to endpoints. */
 export interface ClusterObserver {
   onHealth(endpoint: Endpoint, change: 'ejected' | 'readmitted'): void;
@@ -96,6 +113,19 @@ export class Cluster {
     return this.balancer.pick(candidates, nowMs, avoid, this.detector.panic);
   }
 
+  /** For people: all endpoints with what `pick` would do with each, for a request that wants `labels`. */
+  describe(labels: readonly string[], nowMs: number): EndpointView[] {
+    const { panic } = this.detector;
+    return this.endpoints.map((endpoint) => ({
+      name: endpoint.name,
+      labels: labelText(endpoint.labels),
+      chosenFrom: hasLabels(endpoint.labels, labels),
+      takesRequests: panic || endpoint.admits(nowMs),
+      health: `${endpoint.health.describe(nowMs)}${panic ? PANIC : ''}`,
+      inFlight: endpoint.inFlight,
+    }));
+  }
+
   private subset(labels: readonly string[]): readonly Endpoint[] {
     const key = labels.join('\0');
     let found = this.subsets.get(key);
@@ -106,6 +136,13 @@ export class Cluster {
     }
     return found;
   }
+}
+
+/** Labels as selectors are written: `version=v2,zone=a`; empty without any. */
+export function labelText(labels: readonly string[]): string {
+  const pairs: string[] = [];
+  for (let i = 0; i < labels.length; i += 2) pairs.push(`${labels[i]}=${labels[i + 1]}`);
+  return pairs.join(',');
 }
 
 function hasLabels(labels: readonly string[], wanted: readonly string[]): boolean {

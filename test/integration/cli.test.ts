@@ -173,7 +173,8 @@ test('explain asks the admin port of a sidecar, whole', async () => {
   let asked = '';
   const admin = createServer((request, response) => {
     asked = request.url ?? '';
-    response.end(JSON.stringify({ route: 'default/orders', endpoints: ['127.0.0.1:1'], rule: null }));
+    const backends = [{ service: 'a', endpoints: [{ name: 'x', health: 'serving' }], others: [] }];
+    response.end(JSON.stringify({ route: 'default/orders', endpoints: ['127.0.0.1:1'], rule: null, backends }));
   }).listen(0, '127.0.0.1');
   cleanups.push(() => admin.close());
   await once(admin, 'listening');
@@ -181,7 +182,17 @@ test('explain asks the admin port of a sidecar, whole', async () => {
   const args = ['explain', 'post', 'orders:81/a?b=c', '--admin', address, '-H', 'X-One: 1', '-H', 'two:2'];
   const { out, code } = await weft(...args);
   expect(code).toBe(0);
-  expect(out).toBe('route: default/orders\nendpoints:\n  - 127.0.0.1:1\nrule: null\n');
+  expect(out).toBe(`route: default/orders
+endpoints:
+  - 127.0.0.1:1
+rule: null
+backends:
+  - service: a
+    endpoints:
+      - name: x
+        health: serving
+    others: none
+`);
   const query = new URL(asked, 'http://x').searchParams;
   expect(Object.fromEntries([...query].filter(([name]) => name !== 'header'))).toEqual({
     direction: 'outbound',

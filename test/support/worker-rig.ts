@@ -66,7 +66,12 @@ export interface WorkerRig {
   apply(...resources: ResourceBytes[]): Promise<readonly ResourceError[]>;
   remove(...resources: ResourceBytes[]): Promise<void>;
   explain(query: Partial<ExplainQuery>): Promise<unknown>;
-  dump(): Promise<{ endpoints: Record<string, unknown>[]; connections: number; slices: number }>;
+  dump(): Promise<{
+    clusters: Record<string, unknown>[];
+    endpoints: Record<string, unknown>[];
+    connections: number;
+    slices: number;
+  }>;
   drain(drainMs: number): Promise<void>;
   close(): Promise<void>;
 }

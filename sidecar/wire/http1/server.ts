@@ -237,8 +237,10 @@ export class Http1ServerConnection implements SocketEvents, ParserSink, ServerSt
       this.socket.destroy();
       return;
     }
-    const text = `${rejection.reason} (${rejection.section})\n`;
-    const head = Head.response(rejection.status, ['content-type', 'text/plain', 'content-length', String(text.length)]);
+    // In ASCII: heads are written as Latin-1, and a body beside them is no place for another encoding.
+    const text = `${rejection.reason} (${rejection.section.replace('§', 'section ')})\n`;
+    const type = ['content-type', 'text/plain; charset=utf-8', 'content-length', String(text.length)];
+    const head = Head.response(rejection.status, type);
     this.socket.write((responseHead(head, 'length', false, true, '') as string) + text);
     this.linger();
   }

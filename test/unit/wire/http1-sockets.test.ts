@@ -55,6 +55,10 @@ describe('an HTTP/1.1 server connection', () => {
     const text = await exchange(served.port, bytes, null);
     expect(text.startsWith(`HTTP/1.1 ${status} `)).toBe(true);
     expect(text).toContain('connection: close\r\n');
+    const [head = '', body = ''] = text.split('\r\n\r\n');
+    // A client that knows no charset reads it, and one that counts bytes gets as many as were announced.
+    expect(body).toMatch(new RegExp(`^${reason} \\(RFC \\d+ section [\\d.]+\\)\\n$`));
+    expect(head).toContain(`content-type: text/plain; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\n`);
     expect(served.malformed).toEqual([reason]);
     expect(served.said).toEqual([]);
   });
