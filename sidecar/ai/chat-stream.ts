@@ -55,7 +55,7 @@ export interface ChatCall {
 export interface ChatOptions {
   /** Null: no such alias for this caller (404). */
   resolveModel(alias: string): ChatTarget | null;
-  /** What this caller may write in `model`, for `GET /v1/models`. */
+  /** What this caller may write in `model`, for `GET /v1/models` and `GET /v1/models/{model}`. */
   listModels(): readonly string[];
   /** Once per request that was handed on. */
   onUsage(call: ChatCall): void;
@@ -78,10 +78,7 @@ const REMOVED = [
 const JSON_TYPE = 'application/json';
 const CHAT_PATH = '/v1/chat/completions';
 const MODELS_PATH = '/v1/models';
-const METHODS: ReadonlyMap<string, string> = new Map([
-  [CHAT_PATH, 'POST'],
-  [MODELS_PATH, 'GET'],
-]);
+const MODEL_PREFIX = `${MODELS_PATH}/`;
 
 /** See BufferedStream for how to connect it. */
 export class ChatStream extends BufferedStream {
@@ -115,17 +112,30 @@ export class ChatStream extends BufferedStream {
   protected override onRequest(head: Head, body: Uint8Array): void {
     const mark = head.path.indexOf('?');
     const path = mark < 0 ? head.path : head.path.slice(0, mark);
-    const method = METHODS.get(path);
-    if (method === undefined) {
-      const message = `Unknown path ${head.method} ${path}; there is POST ${CHAT_PATH} and GET ${MODELS_PATH}.`;
+    const method = methodOf(path);
+    if (method === null) {
+      const message = `Unknown path ${head.method} ${path}; there is POST ${CHAT_PATH}, GET ${MODELS_PATH} and GET ${MODEL_PREFIX}{model}.`;
       return this.refuse(404, message, 'unknown_url');
     }
     if (head.method !== method) {
       const text = chatError(`${head.method} is not allowed here; use ${method}.`, 'invalid_request_error', null);
       return this.reply(405, JSON_TYPE, text, ['allow', method]);
     }
+    if (path === CHAT_PATH) return this.chat(head, body);
     if (path === MODELS_PATH) return this.reply(200, JSON_TYPE, modelList(this.options.listModels()));
-    this.chat(head, body);
+    this.describeModel(path.slice(MODEL_PREFIX.length));
+  }
+
+  /** OpenAI's "retrieve model". @param written as the path has it; a name may hold slashes. */
+  private describeModel(written: string): void {
+    const name = decodedName(written);
+    if (this.options.listModels().includes(name)) return this.reply(200, JSON_TYPE, JSON.stringify(modelObject(name)));
+    this.refuseModel(name);
+  }
+
+  private refuseModel(name: string): void {
+    const message = `The model '${name}' does not exist or you do not have access to it.`;
+    this.refuse(404, message, 'model_not_found', 'model');
   }
 
   private chat(head: Head, body: Uint8Array): void {
@@ -134,10 +144,7 @@ export class ChatStream extends BufferedStream {
     const request = parseChatRequest(body);
     if ('message' in request) return this.refuse(400, request.message, null, request.param);
     const target = this.options.resolveModel(request.model);
-    if (target === null) {
-      const message = `The model '${request.model}' does not exist or you do not have access to it.`;
-      return this.refuse(404, message, 'model_not_found', 'model');
-    }
+    if (target === null) return this.refuseModel(request.model);
     const key = target.provider.key?.value() ?? null;
     if (target.provider.key !== null && key === null) {
       const text = chatError('The provider of this model has no usable key here.', 'server_error', 'provider_key');
@@ -263,10 +270,28 @@ function failureText(status: number, flag: string | undefined): string {
   return flag === undefined ? `The provider answered ${status}.` : `The provider could not be called (${flag}).`;
 }
 
-/** OpenAI's list. `created` is unknown and must be a number; `owned_by` is who answers for the name. */
+/** The method that a path takes; null: there is no such path. */
+function methodOf(path: string): 'GET' | 'POST' | null {
+  if (path === CHAT_PATH) return 'POST';
+  return path === MODELS_PATH || (path.startsWith(MODEL_PREFIX) && path !== MODEL_PREFIX) ? 'GET' : null;
+}
+
+/** Without percent-encoding; what is none is the name as it stands, which nothing is called. */
+function decodedName(written: string): string {
+  try {
+    return decodeURIComponent(written);
+  } catch {
+    return written;
+  }
+}
+
+/** OpenAI's model object. `created` is unknown and must be a number; `owned_by` is who answers for the name. */
+function modelObject(id: string) {
+  return { id, object: 'model', created: 0, owned_by: 'weft' };
+}
+
 function modelList(aliases: readonly string[]): string {
-  const data = aliases.map((id) => ({ id, object: 'model', created: 0, owned_by: 'weft' }));
-  return JSON.stringify({ object: 'list', data });
+  return JSON.stringify({ object: 'list', data: aliases.map(modelObject) });
 }
 
 function address(head: Head, provider: ChatProvider, key: string | null, bodyBytes: number): void {

@@ -126,7 +126,8 @@ export class ChatTap {
     const out: Uint8Array[] = [];
     for (const { data, raw } of events) {
       if (this.closed) break;
-      if (data === null || this.see(data)) out.push(raw);
+      const forClient = data === null ? raw : this.see(data, raw);
+      if (forClient !== null) out.push(forClient);
     }
     return out;
   }
@@ -144,27 +145,29 @@ export class ChatTap {
     return this.fail(cause ?? 'The provider ended the stream before it was complete.', 'stream_incomplete');
   }
 
-  /** Whether the event goes to the client. */
-  private see(data: string): boolean {
+  /** What of the event goes to the client: all of it, nothing (null), or all but what only we asked for. */
+  private see(data: string, raw: Uint8Array): Uint8Array | null {
     if (data.trim() === '[DONE]') {
       this.closed = true;
       this.complete = true;
-      return true;
+      return raw;
     }
     this.choiceEvents++;
     // Parsing every delta would double the cost of a stream; only these two members matter.
-    if (!data.includes('"usage"') && !data.includes('"error"')) return true;
+    if (!data.includes('"usage"') && !data.includes('"error"')) return raw;
     const value = this.readUsage(data);
-    if (value === null) return true;
+    if (value === null) return raw;
     if (value['error'] !== undefined && value['error'] !== null) {
       this.choiceEvents--;
       this.closed = true;
-      return true;
+      return raw;
     }
     const choices = value['choices'];
     const usageOnly = Array.isArray(choices) && choices.length === 0 && isObject(value['usage']);
     if (usageOnly) this.choiceEvents--;
-    return !usageOnly || this.includeUsage;
+    if (this.includeUsage) return raw;
+    if (usageOnly) return null;
+    return value['usage'] === null ? withoutNullUsage(data, raw) : raw;
   }
 
   private readUsage(text: string): Record<string, unknown> | null {
@@ -182,4 +185,21 @@ export class ChatTap {
     this.closed = true;
     return [new TextEncoder().encode(`data: ${chatError(message, 'server_error', code)}\n\n`)];
   }
+}
+
+/** The member as the last or a middle one, or as the first of several. Inside of a string its quotes would be escaped. */
+const NULL_USAGE = /,\s*"usage"\s*:\s*null(?=\s*[,}])|(?<=\{\s*)"usage"\s*:\s*null\s*,/g;
+
+/**
+ * The event without its `"usage": null`, which OpenAI writes into every chunk when usage is asked for, and which SDKs
+ * of the client need not expect. Cut from the bytes, so that all others stay as they came.
+ */
+function withoutNullUsage(data: string, raw: Uint8Array): Uint8Array {
+  const found = data.match(NULL_USAGE);
+  // More than one: a choice has its own, and telling them apart is not worth a second parser. It does no harm.
+  if (found?.length !== 1) return raw;
+  const [member = ''] = found;
+  const bytes = Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength);
+  const at = bytes.indexOf(member);
+  return at < 0 ? raw : Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + Buffer.byteLength(member))]);
 }

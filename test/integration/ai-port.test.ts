@@ -107,6 +107,7 @@ test('a streamed answer ends in [DONE] and is counted, too', async () => {
   const text = await (await ask({ stream: true })).text();
   expect(text.endsWith('data: [DONE]\n\n')).toBe(true);
   expect(text).not.toContain('prompt_tokens');
+  expect(text).not.toContain('usage');
   await until('the call is recorded', () => rig.records.length === 1);
   expect(rig.records[0]?.usage).toMatchObject({ inputTokens: 2, outputTokens: 4 });
   expect(outcome('ok')).toBe(1);
@@ -197,6 +198,15 @@ test.each([
 test('the models that this identity has are listed', async () => {
   const response = await fetch(`http://127.0.0.1:${rig.port}/v1/models`);
   expect(await response.json()).toMatchObject({ object: 'list', data: [{ id: 'fast', object: 'model' }] });
+});
+
+test('one of them is described, and another one is a 404 that SDKs understand', async () => {
+  const url = `http://127.0.0.1:${rig.port}/v1/models`;
+  expect(await (await fetch(`${url}/fast`)).json()).toMatchObject({ id: 'fast', object: 'model' });
+  const unknown = await fetch(`${url}/slow`);
+  expect(unknown.status).toBe(404);
+  expect(await unknown.json()).toMatchObject({ error: { code: 'model_not_found', param: 'model' } });
+  await until('it is counted', () => rig.count('requests', 'ai', '', '', '404', '', '-') === 1);
 });
 
 test('a provider without a usable key, one that is down, and one that is slow each get an error that SDKs understand', async () => {

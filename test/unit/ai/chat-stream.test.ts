@@ -31,7 +31,7 @@ function setup(bodyBytesMax?: number) {
             prices: parsePrices('2.50', '10'),
           }
         : null,
-    listModels: () => ['fast'],
+    listModels: () => ['fast', 'org/large'],
     onUsage: (call) => calls.push(call),
     onLocal: (_request, status) => local.push(status),
     ...(bodyBytesMax === undefined ? {} : { bodyBytesMax }),
@@ -48,6 +48,8 @@ function setup(bodyBytesMax?: number) {
 
 const STREAMED = '{"model":"fast","stream":true,"seed":12345678901234567890}';
 const DELTA = 'data: {"choices":[{"index":0,"delta":{"content":"hi"}}],"usage":null}\n\n';
+/** What a client gets of it that did not ask for usage. */
+const BARE = 'data: {"choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n';
 const USAGE = 'data: {"choices":[],"usage":{"prompt_tokens":100,"completion_tokens":7}}\n\n';
 
 describe('the request', () => {
@@ -83,6 +85,8 @@ describe('the request', () => {
 
   test.each([
     ['GET', '/v1/models', 200],
+    ['GET', '/v1/models/', 404],
+    ['DELETE', '/v1/models/fast', 405],
     ['GET', '/v1/chat/completions', 405],
     ['POST', '/v1/models', 405],
     ['POST', '/v1/embeddings', 404],
@@ -91,7 +95,34 @@ describe('the request', () => {
     stream.onHead(Head.request(method, 'http', 'ai', `${path}?x=1`, []), true);
     expect(client.sent.head?.status).toBe(status);
     expect([upstream.head, local, calls]).toEqual([null, [status], []]);
-    if (status === 200) expect(JSON.parse(client.sent.text).data).toMatchObject([{ id: 'fast', object: 'model' }]);
+    if (status === 200)
+      expect(JSON.parse(client.sent.text).data).toMatchObject([{ id: 'fast', object: 'model' }, { id: 'org/large' }]);
+  });
+
+  test.each([
+    ['/v1/models/fast', 'fast'],
+    ['/v1/models/fast?x=1', 'fast'],
+    ['/v1/models/%66ast', 'fast'],
+    ['/v1/models/org/large', 'org/large'],
+  ])('%s is the model %s', (path, id) => {
+    const { stream, client, local } = setup();
+    stream.onHead(Head.request('GET', 'http', 'ai', path, []), true);
+    expect(client.sent.head?.status).toBe(200);
+    expect(JSON.parse(client.sent.text)).toEqual({ id, object: 'model', created: 0, owned_by: 'weft' });
+    expect(local).toEqual([200]);
+  });
+
+  test.each([
+    ['/v1/models/slow', 'slow'],
+    ['/v1/models/%zz', '%zz'],
+  ])('%s is no model, in the words of OpenAI', (path, name) => {
+    const { stream, client } = setup();
+    stream.onHead(Head.request('GET', 'http', 'ai', path, []), true);
+    expect(client.sent.head?.status).toBe(404);
+    const message = `The model '${name}' does not exist or you do not have access to it.`;
+    expect(JSON.parse(client.sent.text)).toEqual({
+      error: { message, type: 'invalid_request_error', param: 'model', code: 'model_not_found' },
+    });
   });
 
   test('a client that leaves before its body is whole is told of once, as no call', () => {
@@ -121,11 +152,19 @@ describe('the response', () => {
     stream.writeHead(Head.response(200, SSE.slice()), false);
     stream.writeData(bytes(DELTA + USAGE.slice(0, 20)), false);
     stream.writeData(bytes(`${USAGE.slice(20)}data: [DONE]\n\n`), true);
-    expect(client.sent.text).toBe(`${DELTA}data: [DONE]\n\n`);
+    expect(client.sent.text).toBe(`${BARE}data: [DONE]\n\n`);
     expect(client.sent.ended).toBe(true);
     expect(calls).toHaveLength(1);
     expect(calls[0]).toMatchObject({ alias: 'fast', model: 'gpt-x-mini', status: 200, complete: true, outcome: 'ok' });
     expect(calls[0]?.costMicroDollars).toBe(320n);
+  });
+
+  test('a client that asked for usage gets every event as it came', () => {
+    const { ask, stream, client } = setup();
+    ask('{"model":"fast","stream":true,"stream_options":{"include_usage":true}}');
+    stream.writeHead(Head.response(200, SSE.slice()), false);
+    stream.writeData(bytes(`${DELTA}${USAGE}data: [DONE]\n\n`), true);
+    expect(client.sent.text).toBe(`${DELTA}${USAGE}data: [DONE]\n\n`);
   });
 
   test.each(['end', 'reset'])('a stream cut by %s ends in an error event', (how) => {
@@ -135,8 +174,8 @@ describe('the response', () => {
     stream.writeData(bytes(`${DELTA}data: {"cho`), false);
     if (how === 'end') stream.writeEnd(null);
     else stream.reset(new ProxyError('connectionClosed', 'upstream', 'gone'));
-    expect(client.sent.text.startsWith(DELTA)).toBe(true);
-    const last = client.sent.text.slice(DELTA.length);
+    expect(client.sent.text.startsWith(BARE)).toBe(true);
+    const last = client.sent.text.slice(BARE.length);
     expect(JSON.parse(last.slice('data: '.length)).error.code).toBe('stream_incomplete');
     expect(last).not.toContain('[DONE]');
     expect(client.sent.ended).toBe(true);

@@ -116,6 +116,50 @@ describe('the request rewrite', () => {
   });
 });
 
+describe('"usage": null, which only we asked for', () => {
+  const text = (chunks: Uint8Array[]) => Buffer.concat(chunks).toString();
+  const pushed = (data: string, asked = false) => text(new ChatTap(true, asked).push(bytes(data)));
+
+  test.each([
+    ['last', 'data: {"choices":[{}],"usage":null}\n\n', 'data: {"choices":[{}]}\n\n'],
+    ['first', 'data: { "usage": null, "choices":[{}]}\n\n', 'data: {  "choices":[{}]}\n\n'],
+    ['in the middle', 'data: {"a":1 , "usage" : null ,"b":2}\n\n', 'data: {"a":1  ,"b":2}\n\n'],
+    [
+      'beside text of several bytes a letter',
+      'event: x\ndata:{"a":"é✓","usage":null}\n\n',
+      'event: x\ndata:{"a":"é✓"}\n\n',
+    ],
+  ])('%s, is cut from the bytes', (_where, sent, received) => {
+    expect(pushed(sent)).toBe(received);
+    expect(pushed(sent, true)).toBe(sent);
+  });
+
+  test.each([
+    ['in a text', String.raw`data: {"choices":[{"delta":{"content":",\"usage\":null}"}}]}`],
+    ['of a choice alone', 'data: {"choices":[{"delta":{},"usage":null}]}'],
+    ['as a number', 'data: {"choices":[{}],"usage":{"prompt_tokens":1,"completion_tokens":1}}'],
+    ['with nothing beside it', 'data: {"usage":null}'],
+    ['where it is not JSON', 'data: {"choices":[],"usage":null'],
+  ])('%s, stays', (_where, sent) => {
+    expect(pushed(`${sent}\n\n`)).toBe(`${sent}\n\n`);
+  });
+
+  test('is cut whatever else the event holds, and nothing else changes', () => {
+    const value = fc.dictionary(fc.string(), fc.jsonValue(), { maxKeys: 4 });
+    fc.assert(
+      fc.property(value, fc.nat(4), (members, at) => {
+        const entries = Object.entries(members).filter(([name]) => !['usage', 'error', 'choices'].includes(name));
+        if (entries.length === 0 || JSON.stringify(entries).includes('"usage":null')) return;
+        const cut = Math.min(at, entries.length);
+        const all = [...entries.slice(0, cut), ['usage', null] as const, ...entries.slice(cut)];
+        const object = (list: readonly (readonly [string, unknown])[]) =>
+          `{${list.map(([name, one]) => `${JSON.stringify(name)}:${JSON.stringify(one)}`).join(',')}}`;
+        expect(pushed(`data: ${object(all)}\n\n`)).toBe(`data: ${object(entries)}\n\n`);
+      }),
+    );
+  });
+});
+
 test('after an error or [DONE] nothing more reaches the client', () => {
   const done = new ChatTap(true, true);
   expect(done.push(bytes('data: [DONE]\n\ndata: more\n\n'))).toHaveLength(1);
