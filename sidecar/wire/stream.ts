@@ -30,7 +30,7 @@ export class Head {
    * whole answer, then closes (RFC 9112 §9.6); HTTP/2 ends streams one by one and ignores it. A `connection` field in
    * `headers` has no such effect.
    */
-  closes = false;
+  closes: boolean;
 
   constructor(
     method: string,
@@ -48,6 +48,7 @@ export class Head {
     this.status = status;
     this.headers = headers;
     this.protocol = protocol;
+    this.closes = false;
   }
 
   static request(method: string, scheme: string, authority: string, path: string, headers: HeaderList): Head {
