@@ -39,7 +39,7 @@ test.each(REFUSED)('%s (%s) is answered, counted and closed: %j', async (reason,
   const text = await converse(served.port, bytes);
   expect(text).toMatch(new RegExp(`^HTTP/1.1 ${status} [^\\r]+\\r\\n`));
   expect(text).toContain('\r\nconnection: close\r\n');
-  expect(text.endsWith(`\r\n\r\n${reason} (${section})\n`)).toBe(true);
+  expect(text.endsWith(`\r\n\r\n${reason} (${section.replace('§', 'section ')})\n`)).toBe(true);
   expect(served.malformed).toEqual([reason]);
   const wasTaken = bytes.startsWith(CHUNKED);
   expect(served.said.at(-1)).toBe(wasTaken ? `reset ${kind} no` : undefined);
