@@ -47,7 +47,10 @@ export function readPrivateFile(path: string): string | null {
   }
   try {
     // Checked on the open file, so that it cannot be exchanged between check and read.
-    const mode = fstatSync(file).mode & 0o777;
+    const status = fstatSync(file);
+    // What reading one would say names no path.
+    if (!status.isFile()) throw new Error(`${path} is not a file: remove it, or name another`);
+    const mode = status.mode & 0o777;
     if ((mode & 0o077) !== 0) {
       const shown = mode.toString(8).padStart(4, '0');
       throw new Error(

@@ -74,3 +74,8 @@ test.each(['640', '604', '620', '601'])('a file of mode %s is not read, and the 
 test('no file is null', () => {
   expect(readPrivateFile(path)).toBeNull();
 });
+
+test('a folder in its place is named', () => {
+  fs.mkdirSync(path, { recursive: true });
+  expect(() => readPrivateFile(path)).toThrow(`${path} is not a file`);
+});
