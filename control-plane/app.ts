@@ -25,6 +25,7 @@ import { Index } from './index/index.ts';
 import { PolicyNeeds } from './index/policy-needs.ts';
 import type { Problem } from './model/resource.ts';
 import { type ControlPlaneOptions, NO_PORT } from './options.ts';
+import { unreadableDirectory } from './source/unreadable.ts';
 import { PolicySource } from './source/watch.ts';
 import { metricsServer } from './telemetry/http.ts';
 import { createMetrics, typeLabel } from './telemetry/metrics.ts';
@@ -270,7 +271,10 @@ async function openPolicies(
   directory: string,
   observer: Parameters<typeof PolicySource.open>[1],
 ): Promise<PolicySource> {
-  const source = await open(() => PolicySource.open(directory, observer));
+  const source = await PolicySource.open(directory, observer).catch((error: Error) => {
+    const why = unreadableDirectory(directory, error);
+    throw why === null ? error : new StartError(EXIT.unavailable, `--policies: ${why}`);
+  });
   const dangerous = source.state.problems.filter(
     ({ resource }) => resource.startsWith('Authorization') || resource === '',
   );

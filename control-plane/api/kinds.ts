@@ -10,15 +10,22 @@ export const LISTED_KINDS: readonly string[] = [...Object.keys(SCHEMAS), 'Endpoi
 /** Plurals that are not the kind with an `s`. */
 const PLURALS: Readonly<Record<string, string>> = { Telemetry: 'telemetries' };
 
+/** kubectl's short names. */
+const SHORT: readonly (readonly [string, string])[] = [
+  ['svc', 'Service'],
+  ['ep', 'Endpoint'],
+];
+
 /** Every spelling, in lower case, of each kind. */
-const SPELLINGS: ReadonlyMap<string, string> = new Map(
-  LISTED_KINDS.flatMap((kind) => [
+const SPELLINGS: ReadonlyMap<string, string> = new Map([
+  ...LISTED_KINDS.flatMap((kind): [string, string][] => [
     [kind.toLowerCase(), kind],
     [plural(kind), kind],
   ]),
-);
+  ...SHORT,
+]);
 
-/** The kind that `text` means, in the singular or plural and in any case; null: none. */
+/** The kind that `text` means, in the singular, the plural or kubectl's short form, in any case; null: none. */
 export function findKind(text: string): string | null {
   return SPELLINGS.get(text.toLowerCase()) ?? null;
 }

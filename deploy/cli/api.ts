@@ -14,6 +14,7 @@ import {
 } from '../../proto/gen/weft/api/v1/api_pb.js';
 import { parseDuration } from '../../proto/kit/duration.ts';
 import { EXIT } from '../../proto/kit/exit.ts';
+import { nearest } from '../../proto/kit/nearest.ts';
 import { defaultStateDir } from '../../proto/kit/state-home.ts';
 import { CommandError } from './command-error.ts';
 import { age, table } from './table.ts';
@@ -97,10 +98,11 @@ export async function printResources(
   const resources = resourcesJson.map((text) => JSON.parse(text) as Listed);
   if (name !== undefined && resources.length === 0) {
     const where = namespace === '' ? '' : ` in namespace ${namespace}`;
-    throw new CommandError(
-      EXIT.commandLine,
-      `there is no ${kind} ${name}${where}; \`weft get ${plural(kind)}\` lists them`,
-    );
+    const others = await ask(options, (client) => client.listResources({ kind, namespace }));
+    const names = others.resourcesJson.map((text) => (JSON.parse(text) as Listed).metadata.name);
+    const close = nearest(name, names);
+    const help = close === undefined ? `\`weft get ${plural(kind)}\` lists them` : `did you mean ${close}?`;
+    throw new CommandError(EXIT.commandLine, `there is no ${kind} ${name}${where}; ${help}`);
   }
   if (options.json === true || name !== undefined) {
     const shown = name !== undefined && resources.length === 1 ? resources[0] : resources;
@@ -110,7 +112,7 @@ export async function printResources(
   const rows = resources.map(({ metadata, spec }) => [
     metadata.namespace ?? 'default',
     metadata.name,
-    summary(kind, spec ?? {}),
+    summary(kind, metadata.name, spec ?? {}),
   ]);
   out.write(table(['NAMESPACE', 'NAME', 'SUMMARY'], rows, `There is no ${kind}.`));
 }
@@ -121,7 +123,7 @@ interface Listed {
 }
 
 /** What tells one resource from the next, in one cell. */
-function summary(kind: string, spec: Readonly<Record<string, unknown>>): string {
+function summary(kind: string, name: string, spec: Readonly<Record<string, unknown>>): string {
   const list = (value: unknown): Record<string, unknown>[] => (Array.isArray(value) ? value : []);
   switch (kind) {
     case 'Service':
@@ -137,6 +139,12 @@ function summary(kind: string, spec: Readonly<Record<string, unknown>>): string 
     }
     case 'Endpoint':
       return `${spec.address} ${Object.values((spec.ports as object | undefined) ?? {}).join(', ')}`;
+    case 'Provider':
+      return String(spec.baseUrl ?? '');
+    case 'Model':
+      return `${((spec.aliases as string[] | undefined) ?? [name]).join(', ')}: ${list(spec.targets)
+        .map((target) => `${target.provider} ${target.model}`)
+        .join(', ')}`;
     default:
       return '';
   }
@@ -185,11 +193,19 @@ function explained(error: ConnectError, api: string): CommandError {
     case Code.Canceled:
       return new CommandError(
         EXIT.unavailable,
-        `cannot reach the control plane's API at ${api} (${error.rawMessage}); is the control plane running? Another address is given with --api`,
+        `cannot reach the control plane's API at ${api} (${error.rawMessage}); is the control plane running? Another address is given with --api${error.code === Code.Aborted ? tlsHelp(error, api) : ''}`,
       );
     default:
-      return new CommandError(EXIT.unavailable, `the API at ${api} failed: ${error.rawMessage}`);
+      return new CommandError(EXIT.unavailable, `the API at ${api} failed: ${error.rawMessage}${tlsHelp(error, api)}`);
   }
+}
+
+/** What to do where TLS stands in the way: beyond loopback the API speaks it, with a certificate of the mesh's own root. */
+function tlsHelp(error: ConnectError, api: string): string {
+  if (/certificate/i.test(error.rawMessage)) {
+    return "; NODE_EXTRA_CA_CERTS names a file with the mesh's root, such as bundle.pem of a sidecar's --state-dir";
+  }
+  return api.startsWith('http:') ? '; beyond loopback the API speaks TLS: write https://' : '';
 }
 
 /** The token: the file that is named, WEFT_ADMIN_TOKEN, or the one of a control plane of this user in its default place. */
@@ -208,7 +224,7 @@ function adminToken(options: ApiOptions): string {
     }
     throw new CommandError(
       EXIT.commandLine,
-      `there is no admin token in ${file} (${code}); give --admin-token-file: admin.token in the --data-dir of the control plane, or set WEFT_ADMIN_TOKEN`,
+      `there is no admin token in ${file} (${code}), where a control plane of this user would keep it; give --admin-token-file: admin.token in the --data-dir of the control plane, or set WEFT_ADMIN_TOKEN`,
     );
   }
 }

@@ -1,6 +1,7 @@
 // The commands that do one thing and end, each with an exit code of proto/kit/exit.ts.
 
 import { Command, CommanderError } from 'commander';
+import manifest from '../../package.json' with { type: 'json' };
 import { EXIT } from '../../proto/kit/exit.ts';
 import { CommandError } from './command-error.ts';
 
@@ -34,8 +35,10 @@ export async function runCommand(argv: readonly string[]): Promise<number> {
 function build(end: (code: number) => void): Command {
   const program = new Command('weft')
     .description('A service mesh: sidecars, a control plane, and AI models as a first-class protocol.')
+    .version(manifest.version)
     .exitOverride()
-    .showHelpAfterError('(weft --help lists the commands)');
+    .showHelpAfterError('(weft --help lists the commands)')
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'weft: ')) });
   for (const [name, text] of [
     ['control-plane', 'run the control plane on a directory of policies (its --help lists the options)'],
     ['sidecar', 'run a sidecar for an application that listens already (its --help lists the options)'],
@@ -44,7 +47,8 @@ function build(end: (code: number) => void): Command {
     // Only for the list: the launcher and weft.ts start these without this file.
     program.command(name).description(text).exitOverride();
   }
-  const subcommand = (name: string, text: string) => program.command(name).description(text).exitOverride();
+  const subcommand = (name: string, text: string) =>
+    program.command(name).description(text).exitOverride().showHelpAfterError(`(weft ${name} --help says more)`);
   const api = (name: string, text: string) =>
     subcommand(name, text)
       .option('--api <url>', 'where the API is', process.env.WEFT_API ?? 'http://127.0.0.1:15016')
@@ -93,7 +97,7 @@ function build(end: (code: number) => void): Command {
   api('get', 'list resources that the control plane has taken')
     .argument(
       '<kind>',
-      'services, routes, authorizations, providers, models, telemetries or endpoints; Service means the same',
+      'services, routes, authorizations, providers, models, telemetries or endpoints; Service and svc mean the same',
     )
     .argument('[name]', 'one of them')
     .option('--namespace <namespace>', 'of one namespace; all when left out')

@@ -104,7 +104,7 @@ function lines(value: unknown, indent: string): string {
   }
   return Object.entries(value)
     .map(([key, item]) => {
-      if (typeof item !== 'object' || item === null) return `${indent}${key}: ${String(item)}\n`;
+      if (typeof item !== 'object' || item === null) return `${indent}${key}: ${item === '' ? 'none' : String(item)}\n`;
       const inner = lines(item, `${indent}  `);
       return inner === '' ? `${indent}${key}: none\n` : `${indent}${key}:\n${inner}`;
     })

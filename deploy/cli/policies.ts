@@ -5,6 +5,7 @@ import { needs } from '../../control-plane/model/needs.ts';
 import type { Problem } from '../../control-plane/model/resource.ts';
 import type { Policies } from '../../control-plane/source/files.ts';
 import { readPolicies } from '../../control-plane/source/files.ts';
+import { unreadableDirectory } from '../../control-plane/source/unreadable.ts';
 import { SnapshotSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import { EXIT } from '../../proto/kit/exit.ts';
 import { nearest } from '../../proto/kit/nearest.ts';
@@ -32,6 +33,8 @@ export async function checkDirectory(directory: string, json: boolean, out: Outp
   } else if (problems.length > 0) {
     for (const problem of problems) out.write(formatProblem(problem));
     out.write(`${count(problems.length, 'problem')} in ${count(new Set(problems.map((p) => p.file)).size, 'file')}\n`);
+  } else if (files.length === 0) {
+    out.write(`ok: nothing to check: ${directory} holds no .yaml, .yml or .json file\n`);
   } else {
     const kinds = Map.groupBy(resources, (resource) => resource.kind);
     const found = [...kinds].map(([kind, list]) => count(list.length, kind)).join(', ');
@@ -68,13 +71,11 @@ export async function renderDirectory(
   );
   const service = services.find((resource) => resource.name === options.service);
   if (service === undefined || service.kind !== 'Service') {
-    const close = nearest(
-      options.service,
-      services.map((s) => s.name),
-    );
-    err.write(
-      `weft: there is no Service ${options.namespace}/${options.service}${close ? `; did you mean ${close}?` : ''}\n`,
-    );
+    const names = services.map((one) => one.name);
+    const close = nearest(options.service, names);
+    const known = names.length === 0 ? 'there is none in this namespace; --namespace names another' : names.join(', ');
+    const help = close === undefined ? `known: ${known}` : `did you mean ${close}?`;
+    err.write(`weft: there is no Service ${options.namespace}/${options.service}; ${help}\n`);
     return EXIT.commandLine;
   }
   const serviceAccount = options.serviceAccount ?? service.message.spec?.serviceAccounts[0] ?? service.name;
@@ -98,9 +99,9 @@ async function read(directory: string, err: Output): Promise<Policies | null> {
   try {
     return await readPolicies(directory);
   } catch (error) {
-    const { code, syscall } = error as NodeJS.ErrnoException;
-    if (code === undefined || syscall === undefined) throw error;
-    err.write(`weft: the directory ${directory} cannot be read (${code}); is the path right?\n`);
+    const why = unreadableDirectory(directory, error as Error);
+    if (why === null) throw error;
+    err.write(`weft: ${why}\n`);
     return null;
   }
 }

@@ -18,7 +18,20 @@ const APPLICATION_END_MS = 10_000;
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
-const USAGE = 'Usage: weft run [sidecar options] -- COMMAND [ARGUMENTS...]\n\nweft sidecar --help lists the options.\n';
+const USAGE = `Usage: weft run [sidecar options] -- COMMAND [ARGUMENTS...]
+For example: weft run --app 8080 --control-plane HOST:15012 --join-token-file F --state-dir D -- node server.js
+`;
+
+const HELP = `${USAGE}
+Starts a sidecar (its options: weft sidecar --help), and COMMAND once it serves.
+
+COMMAND finds the mesh in its environment: http_proxy, HTTP_PROXY, grpc_proxy and NODE_USE_ENV_PROXY for its calls,
+NO_PROXY for localhost, OPENAI_BASE_URL for models, and WEFT_OUTBOUND, WEFT_AI_URL and WEFT_ADMIN for itself.
+
+Signals go to COMMAND. When it has ended, the sidecar drains; another signal ends the drain at once. The exit code is
+COMMAND's, 128 + N when signal N ended it; 64 a bad option; 69 when COMMAND or the sidecar could not start, or the
+sidecar ended first.
+`;
 
 /** Runs both; never returns before both have ended. Ends this process with the application's exit code or signal. */
 export async function run(args: readonly string[], sidecarEntry: URL): Promise<void> {
@@ -26,7 +39,7 @@ export async function run(args: readonly string[], sidecarEntry: URL): Promise<v
   const sidecarArgs = split < 0 ? [...args] : args.slice(0, split);
   const [command, ...commandArgs] = split < 0 ? [] : args.slice(split + 1);
   if (sidecarArgs.includes('--help') || sidecarArgs.includes('-h')) {
-    process.stdout.write(USAGE);
+    process.stdout.write(HELP);
     return;
   }
   if (command === undefined) {

@@ -5,6 +5,7 @@ import { parseSpiffeId } from '../../proto/kit/spiffe.ts';
 import type { ExplainQuery } from '../base/messages.ts';
 import { authorize, type PeerIdentity } from '../filters/authorization/run.ts';
 import { destinationOf, findHost, portInAuthority } from '../proxy/decide.ts';
+import { replyFor } from '../proxy/respond.ts';
 import type { CompiledBackend, CompiledHost, CompiledRule } from '../proxy/route.ts';
 import { explainRoute, matchHost } from '../proxy/route.ts';
 import { labelText } from '../upstream/cluster.ts';
@@ -32,14 +33,18 @@ function explainOutbound(snapshot: Snapshot, head: Head, nowMs: number): object 
   const { rule } = route;
   const port = portInAuthority(head.authority);
   const redirected = rule.filters.redirect !== null;
+  const backends = redirected ? [] : explainBackends(snapshot, known, rule, port, nowMs);
+  // One of several may be picked that cannot be sent to: its own line says so.
+  const lost = backends.filter((one) => one.weight > 0).every((one) => one.status !== undefined);
   return {
-    decision: redirected ? 'redirected' : 'sent',
+    decision: redirected ? 'redirected' : lost ? 'refused' : 'sent',
+    ...(lost && !redirected ? { status: backends.find((one) => one.weight > 0)?.status ?? 404 } : {}),
     host: known.service,
     rule: rule.name,
-    filters: rule.filters,
+    filters: Object.fromEntries(Object.entries(rule.filters).filter(([, filter]) => filter !== null)),
     timeouts: { requestMs: rule.requestTimeoutMs, perTryMs: rule.perTryTimeoutMs, idleMs: rule.idleTimeoutMs },
     retry: rule.retry,
-    backends: redirected ? [] : explainBackends(snapshot, known, rule, port, nowMs),
+    backends,
     rules: reasons,
   };
 }
@@ -50,7 +55,7 @@ function explainBackends(
   rule: CompiledRule,
   port: number,
   nowMs: number,
-): object[] {
+): ExplainedBackend[] {
   if (rule.backends.length === 0) return [explainBackend(snapshot, host, rule, null, 1, port, nowMs)];
   let before = 0;
   return rule.backends.map((backend) => {
@@ -58,6 +63,15 @@ function explainBackends(
     before = backend.cumulativeWeight;
     return explainBackend(snapshot, host, rule, backend, weight, port, nowMs);
   });
+}
+
+/** Plain data; with a `status` its requests are answered here, and `why` says the reason. */
+interface ExplainedBackend {
+  readonly service: string;
+  readonly weight: number;
+  readonly status?: number;
+  readonly why?: string;
+  readonly endpoints: readonly object[];
 }
 
 /** A backend and the endpoints that the data path would choose from, in its words; the others with what keeps them out. */
@@ -69,10 +83,12 @@ function explainBackend(
   weight: number,
   port: number,
   nowMs: number,
-): object {
+): ExplainedBackend {
   const service = backend?.service ?? host.service;
   const decided = destinationOf(snapshot, host, rule, backend, port);
-  if (decided instanceof ProxyError) return { service, weight, why: decided.detail, endpoints: [] };
+  if (decided instanceof ProxyError) {
+    return { service, weight, status: replyFor(decided).status, why: decided.detail, endpoints: [] };
+  }
   const { destination } = decided;
   const labels = labelText(decided.labels);
   const all = destination.cluster.describe(decided.labels, nowMs);
@@ -92,7 +108,12 @@ function explainBackend(
     labels,
   };
   const why = whyNobody(endpoints, all.length, service, labels);
-  return { ...found, ...(why === '' ? {} : { why }), endpoints, ...(others.length === 0 ? {} : { others }) };
+  return {
+    ...found,
+    ...(why === '' ? {} : { status: 503, why }),
+    endpoints,
+    ...(others.length === 0 ? {} : { others }),
+  };
 }
 
 /** Why a request to this backend is answered 503 here; empty: it is sent. */
@@ -134,7 +155,7 @@ function explainInbound(snapshot: Snapshot, head: Head, path: string, caller: st
     status: verdict.allowed ? null : 403,
     service: own.name,
     port: port.port,
-    caller: peer?.spiffeId ?? '(no identity)',
+    caller: peer?.spiffeId ?? '(no identity: name one with --caller)',
     rule: verdict.rule,
     application: port.destination.cluster.list.map((endpoint) => endpoint.name),
   };

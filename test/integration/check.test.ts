@@ -73,6 +73,38 @@ test('a snapshot names the identity and holds what the service needs', async () 
   expect(services).toEqual(['default/inventory', 'default/orders', 'default/scorer', 'default/web']);
 });
 
+test('what cannot be read is said with the reason, and an empty directory is not taken for good policies', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'weft-check-'));
+  try {
+    expect(await weft('check', directory)).toMatchObject({
+      code: 0,
+      out: `ok: nothing to check: ${directory} holds no .yaml, .yml or .json file\n`,
+    });
+    const none = join(directory, 'none');
+    expect(await weft('check', none)).toMatchObject({
+      code: 69,
+      err: `weft: the policy directory ${none} is not there (ENOENT); is the path right?\n`,
+    });
+    const file = join(directory, 'a.yaml');
+    await writeFile(file, 'kind: Service\nmetadata: { name: orders }\nspec: { ports: [{ port: 80 }] }\n');
+    expect(await weft('check', file)).toMatchObject({
+      code: 69,
+      err: `weft: ${file} is no directory (ENOTDIR); name the directory that holds it\n`,
+    });
+    const known = async (...args: string[]) => (await weft('render', directory, '--service', ...args)).err;
+    expect(await known('ordres')).toBe('weft: there is no Service default/ordres; did you mean orders?\n');
+    expect(await known('x')).toBe('weft: there is no Service default/x; known: orders\n');
+    expect(await known('orders', '--namespace', 'shop')).toContain('--namespace names another');
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+test('mistakes of the command line name the help of the command', async () => {
+  expect((await weft('check')).err).toBe("weft: missing required argument 'dir'\n(weft check --help says more)\n");
+  expect((await weft('--version')).out).toMatch(/^\d+\.\d+\.\d+\n$/);
+});
+
 test.each([
   ['an unknown command', ['chekc'], 64],
   ['an unknown option', ['check', '--jsno', DEMO], 64],

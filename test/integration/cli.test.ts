@@ -86,10 +86,13 @@ test('token, status and get speak of the running control plane', async () => {
 test('a kind may be written as kubectl taught: in lower case and in the plural', async () => {
   const { flags } = await controlPlane();
   const table = 'NAMESPACE  NAME    SUMMARY\ndefault    orders  80 GRPC\n';
-  for (const kind of ['services', 'service', 'SERVICE']) expect((await weft('get', kind, ...flags)).out).toBe(table);
+  for (const kind of ['services', 'service', 'SERVICE', 'svc'])
+    expect((await weft('get', kind, ...flags)).out).toBe(table);
   expect((await weft('get', 'telemetries', ...flags)).out).toBe('There is no Telemetry.\n');
   const unknown = await weft('get', 'services', 'nosuch', ...flags);
   expect(unknown.err).toBe('weft: there is no Service nosuch; `weft get services` lists them\n');
+  const mistyped = await weft('get', 'services', 'ordres', ...flags);
+  expect(mistyped).toMatchObject({ code: 64, err: 'weft: there is no Service ordres; did you mean orders?\n' });
 });
 
 test('every command that a message names is one that the command line takes', async () => {
@@ -162,6 +165,29 @@ test.each(['grpc', 'api', 'metrics'])(
     await expect(plane.start()).rejects.toThrow(new RegExp(`ended with 69: .*weft control-plane: ${said}`, 's'));
   },
 );
+
+test('a policy directory that is not there ends the control plane with 69', async () => {
+  const plane = new ControlPlaneProcess({});
+  cleanups.push(() => plane.remove());
+  await rm(plane.policies, { recursive: true });
+  const said = `weft control-plane: --policies: the policy directory ${plane.policies} is not there \\(ENOENT\\)`;
+  await expect(plane.start()).rejects.toThrow(new RegExp(`ended with 69: ${said}`));
+});
+
+test('an API that speaks TLS says how to be asked', async () => {
+  const plane = new ControlPlaneProcess({ 'orders.yaml': SERVICE }, ['--api-host', '0.0.0.0']);
+  cleanups.push(() => plane.remove());
+  await plane.start();
+  const token = { WEFT_ADMIN_TOKEN: plane.adminToken };
+  const ask = (scheme: string, environment = {}) =>
+    run(WEFT, ['get', 'services', '--api', `${scheme}://127.0.0.1:${plane.port('api')}`], { ...token, ...environment });
+  expect(await ask('http')).toMatchObject({ code: 69, err: expect.stringContaining('write https://') });
+  expect(await ask('https')).toMatchObject({ code: 69, err: expect.stringContaining('NODE_EXTRA_CA_CERTS') });
+  const [root] = /-----BEGIN CERTIFICATE-----.*/s.exec(await readFile(join(plane.dataDir, 'root.pem'), 'utf8')) ?? [''];
+  const roots = join(plane.directory, 'roots.pem');
+  await writeFile(roots, root);
+  expect(await ask('https', { NODE_EXTRA_CA_CERTS: roots })).toMatchObject({ code: 0, err: '' });
+});
 
 test('a data directory that cannot be made ends the control plane with 69', async () => {
   const plane = new ControlPlaneProcess({}, ['--data-dir', '/dev/null/weft']);
@@ -268,6 +294,13 @@ test('run ends with 69 for a command that is not there', async () => {
   const outcome = await run(program, ['--', join(directory, 'none')]);
   expect(outcome).toMatchObject({ code: 69, err: expect.stringContaining('is it installed?') });
   expect(await notes(directory)).toBe('sidecar drained\n');
+});
+
+test('run explains itself', async () => {
+  const help = await run(WEFT, ['run', '--help']);
+  expect(help.code).toBe(0);
+  for (const word of ['-- COMMAND', 'OPENAI_BASE_URL', 'WEFT_ADMIN', 'NO_PROXY', '128 + N'])
+    expect(help.out).toContain(word);
 });
 
 test('run ends as the sidecar that cannot start', async () => {

@@ -37,6 +37,7 @@ test('a backend with labels lists the endpoints that have them, and says of the 
     }),
   );
   expect((await callHttp(rig.port, 'orders')).body).toBe('two');
+  expect(await rig.explain({ authority: 'orders' })).toMatchObject({ decision: 'sent', filters: {} });
   const [backend] = await backends();
   expect(backend).toMatchObject({ service: 'shop/orders', labels: 'version=v2' });
   expect(backend?.endpoints).toEqual([
@@ -63,6 +64,7 @@ test('labels that nobody has are the reason for a 503', async () => {
     }),
   );
   expect((await callHttp(rig.port, 'orders')).status).toBe(503);
+  expect(await rig.explain({ authority: 'orders' })).toMatchObject({ decision: 'refused', status: 503 });
   expect((await backends())[0]).toMatchObject({
     why: 'none of the 1 endpoints of shop/orders has the labels version=v9',
     endpoints: [],
@@ -111,6 +113,8 @@ test('the port that the caller names is the one that is explained, and one that 
   );
   expect((await backends('orders:81'))[0]).toMatchObject({ port: 81 });
   expect((await backends('orders:90'))[0]).toMatchObject({ why: expect.stringContaining('is opaque TCP') });
+  expect(await rig.explain({ authority: 'orders:90' })).toMatchObject({ decision: 'refused', status: 404 });
+  expect((await callHttp(rig.port, 'orders:90')).status).toBe(404);
 });
 
 test('a Service without endpoints is a cluster of the dump, and explain says what is missing', async () => {

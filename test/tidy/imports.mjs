@@ -15,7 +15,8 @@ const mayImport = [
   ['control-plane/', ['control-plane/', 'proto/']],
   ['deploy/setup/', ['deploy/setup/']],
   ['deploy/build/', ['deploy/build/']],
-  ['deploy/', ['deploy/', 'sidecar/', 'control-plane/', 'proto/']],
+  // package.json: `weft --version`.
+  ['deploy/', ['deploy/', 'sidecar/', 'control-plane/', 'proto/', 'package.json']],
   ['test/', ['test/', 'deploy/', 'sidecar/', 'control-plane/', 'proto/', 'bench/']],
   ['bench/', ['bench/', 'deploy/', 'sidecar/', 'control-plane/', 'proto/', 'test/support/']],
 ];
