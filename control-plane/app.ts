@@ -226,7 +226,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     });
 
     if (options.readyFile !== '') {
-      writeReadyFile(options.readyFile, ports);
+      await open(() => writeReadyFile(options.readyFile, ports));
       undo.push(() => removeReadyFile(options.readyFile));
     }
     log.info({ ports, trustDomain, dataDir: options.dataDir, policies: source.state.resources.length }, 'serving');

@@ -1,6 +1,14 @@
 // The control plane's options with their defaults, and why they are what they are.
 
-import { durationOption, type OptionValues, oneOf, option, parsePort, parseText } from '../proto/kit/options.ts';
+import {
+  durationOption,
+  type OptionValues,
+  oneOf,
+  option,
+  parseAddress,
+  parsePort,
+  parseText,
+} from '../proto/kit/options.ts';
 import type { ProgramHelp } from '../proto/kit/options-help.ts';
 import { formatSpiffeId } from '../proto/kit/spiffe.ts';
 import { defaultStateDir } from '../proto/kit/state-home.ts';
@@ -44,7 +52,7 @@ export const CONTROL_PLANE_OPTIONS = {
     'ADDRESS',
     'where gRPC and metrics listen: everywhere, since sidecars and scrapers are on other machines; 127.0.0.1 keeps both on this one',
     '0.0.0.0',
-    parseText,
+    parseAddress,
   ),
   grpcPort: option('PORT', "discovery, identity and registration, with TLS; Istio's number", 15012, parsePort),
   plaintextPort: option(
@@ -58,7 +66,7 @@ export const CONTROL_PLANE_OPTIONS = {
     'ADDRESS',
     'where the API listens: for people on this machine; beyond loopback it speaks TLS',
     '127.0.0.1',
-    parseText,
+    (text) => (text === 'localhost' ? text : parseAddress(text)),
   ),
   apiPort: option('PORT', 'the API that weft status, get and token ask', 15016, parsePort),
   metricsPort: option('PORT', 'Prometheus metrics at /metrics, health at /healthz and /readyz', 15014, parsePort),

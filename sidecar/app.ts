@@ -224,7 +224,11 @@ export async function startSidecar(
     releaseYoungGeneration();
     for (const sentence of unknownServices(namedServices(options, namespace), servicePorts(store))) log.warn(sentence);
     log.info({ ports, identity: seen.identity?.spiffeId }, 'serving');
-    if (options.readyFile !== '') writeReadyFile(options.readyFile, ports);
+    try {
+      if (options.readyFile !== '') writeReadyFile(options.readyFile, ports);
+    } catch (error) {
+      onFatal(new StartError(EXIT.unavailable, (error as Error).message));
+    }
   };
   if (snapshot !== null) configured();
 

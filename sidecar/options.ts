@@ -1,12 +1,12 @@
 // The sidecar's options with their defaults, and why they are what they are.
 
-import { isIP } from 'node:net';
 import {
   durationOption,
   flag,
   type OptionValues,
   oneOf,
   option,
+  parseAddress,
   parseCount,
   parsePort,
   parseText,
@@ -210,11 +210,6 @@ function parseName(text: string, mayBeEmpty: boolean, whole: string): Omit<Named
     throw new Error(`${whole}: ${text} is not a Service; write NAME or NAME:SERVICE_PORT`);
   }
   return { name, servicePort: servicePort === undefined ? 0 : parsePort(servicePort) };
-}
-
-function parseAddress(text: string): string {
-  if (isIP(text) === 0) throw new Error(`${text} is not an IPv4 or IPv6 address`);
-  return text;
 }
 
 function parseWorkloadId(text: string): string {

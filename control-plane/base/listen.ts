@@ -16,5 +16,6 @@ export function listen(server: Server, host: string, port: number, option: strin
 /** Why the address could not be bound, with the option that chooses another. */
 export function bindError(option: string, host: string, port: number, error: Error): StartError {
   const name = option.replace(/^--|-port$/g, '');
-  return new StartError(EXIT.unavailable, bindFailure({ name, host, port, option }, error));
+  const hostOption = name === 'api' ? '--api-host' : '--host';
+  return new StartError(EXIT.unavailable, bindFailure({ name, host, port, option, hostOption }, error));
 }

@@ -63,9 +63,16 @@ async function runBoth(
   commandArgs: readonly string[],
 ): Promise<void> {
   const given = optionValue('ready-file', sidecarArgs);
-  const readyFile = given ?? join(directory, 'ready');
-  // What an earlier run left would be read as this one's.
-  rmSync(readyFile, { force: true });
+  const readyFile = given ?? (process.env.WEFT_READY_FILE || join(directory, 'ready'));
+  try {
+    // What an earlier run left would be read as this one's.
+    rmSync(readyFile, { force: true });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    process.stderr.write(`weft run: --ready-file ${readyFile} cannot be replaced (${code}); name a file\n`);
+    process.exitCode = EXIT.unavailable;
+    return;
+  }
   const readyArgs = given === undefined ? ['--ready-file', readyFile] : [];
   // A process group of its own: a terminal's Ctrl-C must reach the application first and the sidecar after it.
   const sidecar = spawn(process.execPath, [fileURLToPath(sidecarEntry), ...sidecarArgs, ...readyArgs], {

@@ -6,24 +6,27 @@ export interface BindAttempt {
   readonly name: string;
   readonly host: string;
   readonly port: number;
-  /** The option that chooses another port: `--api-port`. */
+  /** The options that choose another port and another address: `--api-port`, `--api-host`. */
   readonly option: string;
+  readonly hostOption: string;
 }
 
-/** Causes by the code of the system, wherever it stands in the error. */
-const CAUSES: readonly (readonly [RegExp, string])[] = [
-  [/EADDRINUSE/, 'is in use by another process; stop that one'],
-  [/EACCES/, 'may not be bound by this user; ports below 1024 need a capability'],
-  [/EADDRNOTAVAIL/, 'is not an address of this machine; see `ip address`'],
-  [/ENOTFOUND|EAI_/, 'is not an address, and no name that resolves'],
+/** Causes by the code of the system, wherever it stands in the error, and whether port or address is to blame. */
+const CAUSES: readonly (readonly [RegExp, string, 'option' | 'hostOption'])[] = [
+  [/EADDRINUSE/, 'is in use by another process; stop that one', 'option'],
+  [/EACCES/, 'may not be bound by this user; ports below 1024 need a capability', 'option'],
+  [/EADDRNOTAVAIL/, 'is not an address of this machine; see `ip address`', 'hostOption'],
+  [/EAFNOSUPPORT/, 'is of a family that this machine does not speak', 'hostOption'],
 ];
 
 /** The sentence. `error` may be grpc-js's, whose message holds the system's code in its midst. */
-export function bindFailure({ name, host, port, option }: BindAttempt, error: Error): string {
+export function bindFailure(attempt: BindAttempt, error: Error): string {
+  const { name, host, port } = attempt;
   const code = (error as NodeJS.ErrnoException).code;
   const said = `${typeof code === 'string' ? code : ''} ${error.message}`;
-  const why = CAUSES.find(([pattern]) => pattern.test(said))?.[1] ?? `cannot be bound (${error.message})`;
-  return `${name} port ${authority(host, port)} ${why}, or choose another with ${option}`;
+  const cause = CAUSES.find(([pattern]) => pattern.test(said));
+  const [, why, blamed] = cause ?? ['', `cannot be bound (${error.message})`, 'option' as const];
+  return `${name} port ${authority(host, port)} ${why}, or choose another with ${attempt[blamed]}`;
 }
 
 /** `host:port`, with the brackets of an IPv6 address. */

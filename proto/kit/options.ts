@@ -1,6 +1,7 @@
 // The options of both programs: declared once with their defaults and reasons, read from the command line or the
 // environment, and refused all together, so that an operator mends a start script in one round.
 
+import { isIP } from 'node:net';
 import { type ParseArgsConfig, parseArgs } from 'node:util';
 import { parseDuration, spellDuration } from './duration.ts';
 import { EXIT } from './exit.ts';
@@ -148,6 +149,12 @@ export function parseCount(min: number, max: number): (text: string) => number {
     }
     return value;
   };
+}
+
+/** An IPv4 or IPv6 address; a name could mean another one tomorrow. */
+export function parseAddress(text: string): string {
+  if (isIP(text) === 0) throw new Error(`${text} is not an IPv4 or IPv6 address`);
+  return text;
 }
 
 /** Any text but the empty one. */

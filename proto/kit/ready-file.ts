@@ -9,12 +9,20 @@ export interface Ready {
   readonly ports: Readonly<Record<string, number>>;
 }
 
-/** Writes the file by rename. Throws what the disk says. */
+/** Writes the file by rename. Throws an Error that says what to do. */
 export function writeReadyFile(path: string, ports: Readonly<Record<string, number>>): void {
   const ready: Ready = { pid: process.pid, ports };
   const temporary = `${path}.${process.pid}.tmp`;
-  writeFileSync(temporary, `${JSON.stringify(ready)}\n`);
-  renameSync(temporary, path);
+  try {
+    writeFileSync(temporary, `${JSON.stringify(ready)}\n`);
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    const { code } = error as NodeJS.ErrnoException;
+    throw new Error(
+      `--ready-file ${path} cannot be written (${code}); is its directory there, and is it no directory?`,
+    );
+  }
 }
 
 /** Takes the file away when the program ends; one that is gone already is fine. */

@@ -47,10 +47,21 @@ export async function holdPorts(wanted: readonly Wanted[]): Promise<HeldPorts> {
   return { ports, release };
 }
 
+/** The options of addresses other than that of the applications. */
+const HOST_OPTIONS: Readonly<Record<string, string>> = {
+  inbound: '--inbound-host',
+  admin: '--admin-host',
+  metrics: '--metrics-host',
+  readiness: '--metrics-host',
+};
+
 /** What to tell the operator of a bind that failed. */
 export function portError(name: string, host: string, port: number, error: NodeJS.ErrnoException): StartError {
   const option = name.startsWith('local:') ? `--local ${name.slice(6)}=PORT` : `--${name}-port`;
-  return new StartError(EXIT.unavailable, bindFailure({ name, host, port, option }, error));
+  return new StartError(
+    EXIT.unavailable,
+    bindFailure({ name, host, port, option, hostOption: HOST_OPTIONS[name] ?? '--host' }, error),
+  );
 }
 
 async function bindExclusive(one: Wanted): Promise<Server> {

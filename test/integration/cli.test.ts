@@ -189,6 +189,27 @@ test('an API that speaks TLS says how to be asked', async () => {
   expect(await ask('https', { NODE_EXTRA_CA_CERTS: roots })).toMatchObject({ code: 0, err: '' });
 });
 
+test('a ready file that cannot be written ends each program with 69, and no stack', async () => {
+  const plane = new ControlPlaneProcess({ 'orders.yaml': SERVICE });
+  cleanups.push(() => plane.remove());
+  const file = join(plane.directory, 'none', 'ready');
+  const ports = ['--grpc-port', '0', '--api-port', '0', '--metrics-port', '0', '--host', '127.0.0.1'];
+  const args = ['--policies', plane.policies, '--data-dir', plane.dataDir, '--ready-file', file, ...ports];
+  const said = `--ready-file ${file} cannot be written (ENOENT)`;
+  expect(await run(LAUNCHER, ['control-plane', ...args])).toMatchObject({
+    code: 69,
+    err: expect.stringContaining(said),
+  });
+  const { out } = await weft('render', plane.policies, '--service', 'orders');
+  await writeFile(join(plane.directory, 'snapshot.json'), out);
+  const names = ['outbound', 'inbound', 'ai', 'admin', 'metrics', 'readiness'];
+  const sidecar = ['--snapshot', join(plane.directory, 'snapshot.json'), '--ready-file', file];
+  const ended = await run(LAUNCHER, ['sidecar', ...sidecar, ...names.flatMap((name) => [`--${name}-port`, '0'])]);
+  expect(ended).toMatchObject({ code: 69, err: expect.stringContaining(`weft sidecar: ${said}`) });
+  const directory = await run(WEFT, ['run', '--ready-file', plane.policies, '--', 'true']);
+  expect(directory).toMatchObject({ code: 69, err: expect.stringMatching(/^weft run: .*; name a file\n$/) });
+});
+
 test('a data directory that cannot be made ends the control plane with 69', async () => {
   const plane = new ControlPlaneProcess({}, ['--data-dir', '/dev/null/weft']);
   cleanups.push(() => plane.remove());
@@ -270,6 +291,10 @@ test('run gives the application its sidecar, passes its exit code on, and drains
     err: '',
   });
   expect(await notes(directory)).toBe('application done\nsidecar drained\n');
+  const readyFile = join(directory, 'mine');
+  const look = `process.exit(require('node:fs').existsSync(${JSON.stringify(readyFile)}) ? 0 : 1)`;
+  const named = await run(program, ['--', process.execPath, '-e', look], { WEFT_READY_FILE: readyFile });
+  expect(named.code).toBe(0);
 });
 
 test('run ends the application when its sidecar dies, and says so', async () => {
@@ -287,6 +312,18 @@ test('run passes a signal to the application, whose answer decides', async () =>
   child.kill('SIGTERM');
   expect(await exited).toEqual([5, null]);
   expect(await notes(directory)).toBe('sidecar drained\n');
+});
+
+test('a signal while the sidecar drains ends the drain at once, with the exit code of the application', async () => {
+  const { program, directory } = await standIn(`
+    process.removeAllListeners('SIGTERM');
+    process.on('SIGTERM', () => note('sidecar waits'));
+  `);
+  const child = spawn(process.execPath, [program, '--', process.execPath, '-e', 'process.exit(5)'], { stdio: 'pipe' });
+  const exited = once(child, 'exit');
+  await eventually('it drains', async () => (await notes(directory)).includes('sidecar waits'));
+  child.kill('SIGTERM');
+  expect(await exited).toEqual([5, null]);
 });
 
 test('run ends with 69 for a command that is not there', async () => {

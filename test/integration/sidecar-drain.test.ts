@@ -124,14 +124,17 @@ test('a tunnel that nobody ends is ended by the drain time, too', async () => {
   expect(sidecar.err).toBe('');
 });
 
-test('a second SIGTERM says that waiting is over', async () => {
+test.each([
+  ['SIGTERM', 143],
+  ['SIGINT', 130],
+] as const)('a second signal, %s, says that waiting is over: %d', async (signal, code) => {
   const app = await slowApp();
   const sidecar = await sidecarOf(app);
   const pending = call(sidecar).catch((error: NodeJS.ErrnoException) => error.code);
   await until('the call arrives', () => app.waiting.length === 1);
   sidecar.child.kill('SIGTERM');
   await until('the drain', async () => (await sidecar.get('readiness', '/ready')).status === 503);
-  sidecar.child.kill('SIGTERM');
-  expect(await sidecar.ended()).toBe(143);
+  sidecar.child.kill(signal);
+  expect(await sidecar.ended()).toBe(code);
   expect(await pending).toBe('ECONNRESET');
 });

@@ -2,14 +2,13 @@
 import { expect, test } from 'vitest';
 import { bindFailure } from '../../../proto/kit/bind-error.ts';
 
-const API = { name: 'api', host: '127.0.0.1', port: 15016, option: '--api-port' };
+const API = { name: 'api', host: '127.0.0.1', port: 15016, option: '--api-port', hostOption: '--api-host' };
 const coded = (code: string) => Object.assign(new Error('listen failed'), { code });
 
 test.each([
-  [coded('EADDRINUSE'), 'is in use by another process; stop that one'],
+  [coded('EADDRINUSE'), 'is in use by another process; stop that one, or choose another with --api-port'],
   [coded('EACCES'), 'may not be bound by this user; ports below 1024 need a capability'],
-  [coded('EADDRNOTAVAIL'), 'is not an address of this machine; see `ip address`'],
-  [coded('ENOTFOUND'), 'is not an address, and no name that resolves'],
+  [coded('EADDRNOTAVAIL'), 'is not an address of this machine; see `ip address`, or choose another with --api-host'],
   // As grpc-js says it: no code of its own.
   [
     new Error('No address added out of total 1 resolved errors: [listen EADDRINUSE: address already in use]'),
@@ -17,7 +16,7 @@ test.each([
   ],
   [new Error('odd'), 'cannot be bound (odd)'],
 ])('%s', (error, why) => {
-  expect(bindFailure(API, error)).toMatch(/^api port 127\.0\.0\.1:15016 .*, or choose another with --api-port$/);
+  expect(bindFailure(API, error)).toMatch(/^api port 127\.0\.0\.1:15016 .*, or choose another with --api-(port|host)$/);
   expect(bindFailure(API, error)).toContain(why);
 });
 

@@ -9,6 +9,7 @@ import {
   flag,
   oneOf,
   option,
+  parseAddress,
   parseCount,
   parsePort,
   parseText,
@@ -89,6 +90,14 @@ test('an option without its value is a mistake, not a default', () => {
 test('a mistyped option is told the nearest one', () => {
   expect(read(['--gprc-port', '1'])).toMatchObject({
     mistakes: ['1: not an option; see weft test --help', '--gprc-port: no such option; did you mean --grpc-port?'],
+  });
+});
+
+test('an address is one, and no name', () => {
+  const declared = { host: option('ADDRESS', 'where it listens', '127.0.0.1', parseAddress) };
+  expect(readOptions('weft test', declared, ['--host', '::1'], {})).toMatchObject({ values: { host: '::1' } });
+  expect(readOptions('weft test', declared, ['--host', 'name'], {})).toMatchObject({
+    mistakes: ['--host: name is not an IPv4 or IPv6 address'],
   });
 });
 
