@@ -1,10 +1,9 @@
-// Routes against Services and against each other: references, weights, ties, redirects that come back to themselves.
+// Routes against Services and against each other: references, weights and ties.
 import type { RouteMatch, RouteRule } from '../../proto/gen/weft/policy/v1/route_pb.js';
 import { Protocol } from '../../proto/gen/weft/policy/v1/service_pb.js';
 import type { Report } from './check.ts';
 import { checkRegex, resolveService, seconds } from './check.ts';
 import type { ServiceIndex } from './names.ts';
-import { serviceKey } from './names.ts';
 import type { Resource } from './resource.ts';
 import { resourceId } from './resource.ts';
 
@@ -23,7 +22,7 @@ export function checkRoutes(
       checkPatterns(route, rule, path, report);
       checkBackends(route, rule, path, services, report);
       checkTimes(route, rule, path, report);
-      checkRewrites(route, rule, path, hosts, report);
+      checkRewrites(route, rule, path, report);
       if (!broken.has(route)) checkTies(route, rule, path, hosts, taken, report);
     });
   }
@@ -124,54 +123,17 @@ function checkTimes(route: Resource<'Route'>, rule: RouteRule, path: string, rep
   }
 }
 
-function checkRewrites(
-  route: Resource<'Route'>,
-  rule: RouteRule,
-  path: string,
-  hosts: ReadonlySet<string>,
-  report: Report,
-): void {
+function checkRewrites(route: Resource<'Route'>, rule: RouteRule, path: string, report: Report): void {
   rule.filters.forEach(({ filter }, i) => {
     if (filter.case !== 'redirect' && filter.case !== 'rewrite') return;
-    const filterPath = `${path}.filters[${i}].${filter.case}`;
     const rewrite = filter.value.path?.rewrite;
     const prefixed = rule.matches.length > 0 && rule.matches.every((match) => match.path?.match.case === 'prefix');
-    if (rewrite?.case === 'prefix' && !prefixed) {
-      report(
-        route,
-        `${filterPath}.path.prefix`,
-        'there is no matched prefix to replace',
-        'match path.prefix, or use path.full',
-      );
-    }
-    if (filter.case !== 'redirect') return;
-    const { scheme, host, port } = filter.value;
-    const target = host === '' ? null : serviceKey(host, route.namespace);
-    const sameHost = host === '' || (target !== null && hosts.has(target));
-    if (scheme === '' && port === 0 && sameHost && comesBack(rule, rewrite)) {
-      report(
-        route,
-        filterPath,
-        'redirects a request to itself, for ever',
-        'redirect to another host, or to a path that the rule does not match',
-      );
-    }
-  });
-}
-
-/** Whether a path that the rule matched, once redirected, meets the same rule again. */
-function comesBack(rule: RouteRule, rewrite: { readonly value?: string | undefined } | undefined): boolean {
-  if (rewrite?.value === undefined) return true;
-  const to = rewrite.value;
-  if (rule.matches.length === 0) return true;
-  return rule.matches.some(({ path, method, headers, query, grpc }) => {
-    if (method !== '' || headers.length > 0 || query.length > 0 || grpc) return false;
-    const match = path?.match;
-    if (match?.case === undefined) return true;
-    if (match.case === 'exact') return match.value === to;
-    return (
-      match.case === 'prefix' &&
-      (match.value === '/' || to === match.value || to.startsWith(`${match.value.replace(/\/$/, '')}/`))
+    if (rewrite?.case !== 'prefix' || prefixed) return;
+    report(
+      route,
+      `${path}.filters[${i}].${filter.case}.path.prefix`,
+      'there is no matched prefix to replace',
+      'match path.prefix, or use path.full',
     );
   });
 }

@@ -3,6 +3,7 @@
 import { nearest } from '../../proto/kit/nearest.ts';
 import { compileRegex } from '../../proto/kit/regex.ts';
 import { parseSpiffeId } from '../../proto/kit/spiffe.ts';
+import { checkRedirects } from './check-redirects.ts';
 import { checkRoutes } from './check-routes.ts';
 import type { ServiceIndex } from './names.ts';
 import { portName, serviceFix, serviceKey } from './names.ts';
@@ -40,6 +41,7 @@ export function check(all: readonly Resource[], broken: ReadonlySet<Resource>): 
   }
   checkLocalPorts(of(all, 'Service'), report);
   checkRoutes(of(all, 'Route'), services, broken, report);
+  checkRedirects(of(all, 'Route'), services, new Set(bad), report);
   checkModels(of(all, 'Model'), of(all, 'Provider'), report);
   checkTelemetry(of(all, 'Telemetry'), services, report);
   return { resources: all.filter((resource) => !bad.has(resource)), problems };
