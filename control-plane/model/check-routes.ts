@@ -1,11 +1,18 @@
 // Routes against Services and against each other: references, weights and ties.
-import type { RouteMatch, RouteRule } from '../../proto/gen/weft/policy/v1/route_pb.js';
+import type { Backend, RouteMatch, RouteRule } from '../../proto/gen/weft/policy/v1/route_pb.js';
+import type { ServicePort } from '../../proto/gen/weft/policy/v1/service_pb.js';
 import { Protocol } from '../../proto/gen/weft/policy/v1/service_pb.js';
 import type { Report } from './check.ts';
-import { checkRegex, resolveService, seconds } from './check.ts';
+import { checkRuleNames, resolveService, seconds } from './check.ts';
+import { checkFilters } from './check-filters.ts';
+import { checkMatches } from './check-matches.ts';
 import type { ServiceIndex } from './names.ts';
 import type { Resource } from './resource.ts';
 import { resourceId } from './resource.ts';
+
+/** What holds when a rule says nothing of it, in seconds (route.proto). */
+const REQUEST_TIMEOUT_S = 15;
+const BACKOFF_BASE_S = 0.025;
 
 /** Reports every mistake of the Routes that shows only beside other resources. Ties are not sought in `broken` ones. */
 export function checkRoutes(
@@ -16,20 +23,26 @@ export function checkRoutes(
 ): void {
   const taken = new Map<string, { route: Resource<'Route'>; path: string }>();
   for (const route of routes) {
-    const hosts = hostsOf(route, services, report);
+    const hosts = hostsOf(route, services, broken, report);
+    checkRuleNames(route, route.message.spec?.rules ?? [], report);
     route.message.spec?.rules.forEach((rule, i) => {
       const path = `spec.rules[${i}]`;
-      checkPatterns(route, rule, path, report);
-      checkBackends(route, rule, path, services, report);
+      checkMatches(route, rule, path, report);
+      checkFilters(route, rule, path, report);
+      checkBackends(route, rule, path, services, broken, report);
       checkTimes(route, rule, path, report);
-      checkRewrites(route, rule, path, report);
       if (!broken.has(route)) checkTies(route, rule, path, hosts, taken, report);
     });
   }
 }
 
 /** The Services, as `namespace/name`, that a Route's hosts name; the same one under two spellings is a mistake. */
-function hostsOf(route: Resource<'Route'>, services: ServiceIndex, report: Report): Set<string> {
+function hostsOf(
+  route: Resource<'Route'>,
+  services: ServiceIndex,
+  broken: ReadonlySet<Resource>,
+  report: Report,
+): Set<string> {
   const hosts = new Set<string>();
   route.message.spec?.hosts.forEach((host, i) => {
     if (host === '') return;
@@ -39,6 +52,15 @@ function hostsOf(route: Resource<'Route'>, services: ServiceIndex, report: Repor
     const key = `${service.namespace}/${service.name}`;
     if (hosts.has(key)) report(route, path, `"${host}" is the Service ${key} again`, 'name each Service once');
     hosts.add(key);
+    const ports = service.message.spec?.ports ?? [];
+    if (!broken.has(service) && ports.length > 0 && httpPorts(ports).length === 0) {
+      report(
+        route,
+        path,
+        `${host} is opaque TCP, which no Route decides`,
+        'remove it, or correct the protocol of its port',
+      );
+    }
   });
   return hosts;
 }
@@ -48,33 +70,22 @@ function checkBackends(
   rule: RouteRule,
   path: string,
   services: ServiceIndex,
+  broken: ReadonlySet<Resource>,
   report: Report,
 ): void {
+  const seen = new Map<string, number>();
   rule.backends.forEach((backend, i) => {
     const backendPath = `${path}.backends[${i}]`;
     if (backend.service === '') return;
     const service = resolveService(route, `${backendPath}.service`, backend.service, services, report);
-    const ports = service?.message.spec?.ports ?? [];
-    if (ports.length === 0) return;
-    const numbers = ports.map((port) => port.port);
-    if (backend.port !== 0 && !numbers.includes(backend.port)) {
-      report(
-        route,
-        `${backendPath}.port`,
-        `Service ${backend.service} has no port ${backend.port}`,
-        `write one of ${numbers.join(', ')}`,
-      );
-    }
-    const http = ports.filter((port) => port.protocol !== Protocol.TCP).map((port) => port.port);
-    if (backend.port === 0 && http.length !== 1) {
-      const count = http.length === 0 ? 'no HTTP port' : `${http.length} HTTP ports`;
-      report(
-        route,
-        `${backendPath}.port`,
-        `Service ${backend.service} has ${count}`,
-        `add \`port\`: one of ${numbers.join(', ')}`,
-      );
-    }
+    if (service === null) return;
+    const key = JSON.stringify([resourceId(service), backend.port, Object.entries(backend.labels).sort()]);
+    const first = seen.get(key);
+    if (first !== undefined)
+      report(route, backendPath, `the same as backends[${first}]`, 'remove one of the two, and add up the weights');
+    seen.set(key, first ?? i);
+    // A Service with mistakes of its own may yet get the port.
+    if (!broken.has(service)) checkBackendPort(route, backend, service, `${backendPath}.port`, report);
   });
   if (rule.backends.length > 0 && rule.backends.every((backend) => backend.weight === 0)) {
     report(
@@ -86,56 +97,57 @@ function checkBackends(
   }
 }
 
-function checkPatterns(route: Resource<'Route'>, rule: RouteRule, path: string, report: Report): void {
-  rule.matches.forEach(({ path: pathMatch, headers, query }, i) => {
-    const matchPath = `${path}.matches[${i}]`;
-    if (pathMatch?.match.case === 'regex') checkRegex(route, `${matchPath}.path.regex`, pathMatch.match.value, report);
-    for (const [list, named] of [
-      ['headers', headers],
-      ['query', query],
-    ] as const) {
-      named.forEach(({ value }, j) => {
-        if (value?.match.case === 'regex')
-          checkRegex(route, `${matchPath}.${list}[${j}].value.regex`, value.match.value, report);
-      });
-    }
-  });
+function checkBackendPort(
+  route: Resource<'Route'>,
+  { service: name, port }: Backend,
+  service: Resource<'Service'>,
+  path: string,
+  report: Report,
+): void {
+  const ports = service.message.spec?.ports ?? [];
+  if (ports.length === 0) return;
+  const http = httpPorts(ports);
+  const write = (numbers: readonly number[]) =>
+    numbers.length > 0 ? `one of ${numbers.join(', ')}` : 'a Service that speaks HTTP';
+  const found = ports.find((one) => one.port === port);
+  if (port === 0 && http.length !== 1) {
+    const count = http.length === 0 ? 'no HTTP port' : `${http.length} HTTP ports`;
+    const fix = http.length === 0 ? 'name a Service that speaks HTTP' : `add \`port\`: ${write(http)}`;
+    report(route, path, `Service ${name} has ${count}`, fix);
+  } else if (port !== 0 && found === undefined) {
+    report(route, path, `Service ${name} has no port ${port}`, `write ${write(http)}`);
+  } else if (found?.protocol === Protocol.TCP) {
+    report(route, path, `port ${port} of ${name} is opaque TCP, which no Route reaches`, `write ${write(http)}`);
+  }
+}
+
+function httpPorts(ports: readonly ServicePort[]): number[] {
+  return ports.filter((port) => port.protocol !== Protocol.TCP).map((port) => port.port);
 }
 
 function checkTimes(route: Resource<'Route'>, rule: RouteRule, path: string, report: Report): void {
   const { request, perTry } = rule.timeouts ?? {};
-  if (request && perTry && seconds(request) > 0 && seconds(perTry) > seconds(request)) {
+  const requestS = request ? seconds(request) : REQUEST_TIMEOUT_S;
+  if (perTry && requestS > 0 && seconds(perTry) > requestS) {
     report(
       route,
       `${path}.timeouts.perTry`,
-      'one attempt may take longer than the whole request',
-      'make perTry at most request',
+      `one attempt may take longer than the whole request (${requestS} s)`,
+      request ? 'make perTry at most request' : 'add a longer request, or shorten perTry',
     );
   }
-  const { backoffBase, backoffMax } = rule.retry ?? {};
-  if (backoffBase && backoffMax && seconds(backoffBase) > seconds(backoffMax)) {
+  const { attempts, on = [], backoffBase, backoffMax } = rule.retry ?? {};
+  const baseS = backoffBase ? seconds(backoffBase) : BACKOFF_BASE_S;
+  if (backoffMax && baseS > seconds(backoffMax)) {
     report(
       route,
-      `${path}.retry.backoffBase`,
-      'backoffBase is longer than backoffMax',
-      'make backoffBase at most backoffMax',
+      `${path}.retry.${backoffBase ? 'backoffBase' : 'backoffMax'}`,
+      `backoffBase (${baseS} s) is longer than backoffMax`,
+      backoffBase ? 'make backoffBase at most backoffMax' : 'add a shorter backoffBase',
     );
   }
-}
-
-function checkRewrites(route: Resource<'Route'>, rule: RouteRule, path: string, report: Report): void {
-  rule.filters.forEach(({ filter }, i) => {
-    if (filter.case !== 'redirect' && filter.case !== 'rewrite') return;
-    const rewrite = filter.value.path?.rewrite;
-    const prefixed = rule.matches.length > 0 && rule.matches.every((match) => match.path?.match.case === 'prefix');
-    if (rewrite?.case !== 'prefix' || prefixed) return;
-    report(
-      route,
-      `${path}.filters[${i}].${filter.case}.path.prefix`,
-      'there is no matched prefix to replace',
-      'match path.prefix, or use path.full',
-    );
-  });
+  if (attempts === 0 && on.length > 0)
+    report(route, `${path}.retry.on`, 'never used: attempts is 0', 'raise attempts, or remove on');
 }
 
 /** Two rules with the same match on the same host, from the same namespace: which one wins would be chance. */
@@ -183,5 +195,7 @@ function matchKey(match: RouteMatch): string {
   const query = named(match.query, false);
   const grpc = match.grpc ? [match.grpc.service, match.grpc.method] : null;
   if (wholePath && match.method === '' && headers.length + query.length === 0 && grpc === null) return '';
-  return JSON.stringify([wholePath ? null : [path.case, path.value], match.method, headers, query, grpc]);
+  // `/a` and `/a/` are one prefix: whole segments count.
+  const written = path?.case === 'prefix' ? path.value.replace(/\/$/, '') : path?.value;
+  return JSON.stringify([wholePath ? null : [path?.case, written], match.method, headers, query, grpc]);
 }

@@ -1,12 +1,17 @@
 // What a single document cannot know: whether the names it uses exist, and whether two policies contradict each other.
 // Pure and total: every mistake is returned, and only the resources that have one are left out.
-import { nearest } from '../../proto/kit/nearest.ts';
+import type { Mistake } from '../../proto/kit/mistake.ts';
+import type { PathPart } from '../../proto/kit/path.ts';
+import { pathMistake } from '../../proto/kit/path.ts';
 import { compileRegex } from '../../proto/kit/regex.ts';
-import { parseSpiffeId } from '../../proto/kit/spiffe.ts';
+import { checkAuthorization } from './check-authorization.ts';
+import { checkModels, checkProvider } from './check-models.ts';
 import { checkRedirects } from './check-redirects.ts';
 import { checkRoutes } from './check-routes.ts';
+import { checkServices } from './check-services.ts';
+import { checkTelemetry } from './check-targets.ts';
 import type { ServiceIndex } from './names.ts';
-import { portName, serviceFix, serviceKey } from './names.ts';
+import { serviceFix, serviceKey } from './names.ts';
 import type { Kind, Problem, Resource } from './resource.ts';
 import { problemAt, resourceId } from './resource.ts';
 
@@ -34,16 +39,13 @@ export function check(all: readonly Resource[], broken: ReadonlySet<Resource>): 
   const services: ServiceIndex = new Map(
     of(all, 'Service').map((service) => [`${service.namespace}/${service.name}`, service]),
   );
-  for (const resource of all) {
-    if (resource.kind === 'Service') checkService(resource, report);
-    if (resource.kind === 'Authorization') checkAuthorization(resource, services, report);
-    if (resource.kind === 'Provider') checkProvider(resource, report);
-  }
-  checkLocalPorts(of(all, 'Service'), report);
+  checkServices(of(all, 'Service'), of(all, 'Authorization'), services, report);
+  for (const policy of of(all, 'Authorization')) checkAuthorization(policy, services, broken, report);
   checkRoutes(of(all, 'Route'), services, broken, report);
   checkRedirects(of(all, 'Route'), services, new Set(bad), report);
+  for (const provider of of(all, 'Provider')) checkProvider(provider, report);
   checkModels(of(all, 'Model'), of(all, 'Provider'), report);
-  checkTelemetry(of(all, 'Telemetry'), services, report);
+  checkTelemetry(of(all, 'Telemetry'), services, broken, report);
   return { resources: all.filter((resource) => !bad.has(resource)), problems };
 }
 
@@ -52,7 +54,8 @@ export function of<K extends Kind>(all: readonly Resource[], kind: K): Resource<
   return all.filter((resource): resource is Resource<K> & Resource => resource.kind === kind);
 }
 
-function placeOf(resource: Resource, path: string): string {
+/** Where a field was written, as messages name it. */
+export function placeOf(resource: Resource, path: string): string {
   return `${resource.place.file}:${resource.place.at(path).line}`;
 }
 
@@ -82,232 +85,6 @@ function checkDuplicates(all: readonly Resource[], report: Report): void {
   }
 }
 
-function checkService(service: Resource<'Service'>, report: Report): void {
-  const spec = service.message.spec;
-  const names = new Map<string, number>();
-  const numbers = new Map<number, number>();
-  spec?.ports.forEach((port, i) => {
-    const name = portName(port);
-    const named = names.get(name);
-    if (named !== undefined)
-      report(
-        service,
-        `spec.ports[${i}].name`,
-        `ports[${named}] is called "${name}" too`,
-        'give each port its own name',
-      );
-    const numbered = numbers.get(port.port);
-    if (numbered !== undefined)
-      report(
-        service,
-        `spec.ports[${i}].port`,
-        `ports[${numbered}] has the number ${port.port} too`,
-        'give each port its own number',
-      );
-    names.set(name, i);
-    numbers.set(port.port, i);
-  });
-  const outlier = spec?.outlierDetection;
-  if (outlier?.ejectionBase && outlier.ejectionMax && seconds(outlier.ejectionBase) > seconds(outlier.ejectionMax)) {
-    report(
-      service,
-      'spec.outlierDetection.ejectionBase',
-      'ejectionBase is longer than ejectionMax',
-      'shorten ejectionBase',
-    );
-  }
-}
-
-function checkLocalPorts(services: readonly Resource<'Service'>[], report: Report): void {
-  const taken = new Map<number, Resource<'Service'>>();
-  for (const service of services) {
-    const port = service.message.spec?.localPort ?? 0;
-    if (port === 0) continue;
-    const other = taken.get(port);
-    taken.set(port, other ?? service);
-    if (other === undefined || resourceId(other) === resourceId(service)) continue;
-    report(
-      service,
-      'spec.localPort',
-      `${resourceId(other)} opens local port ${port} too (${placeOf(other, 'spec.localPort')})`,
-      'choose another port',
-    );
-  }
-}
-
-function checkAuthorization(policy: Resource<'Authorization'>, services: ServiceIndex, report: Report): void {
-  checkTargets(policy, policy.message.spec?.targetRefs ?? [], services, report);
-  policy.message.spec?.rules.forEach((rule, i) => {
-    rule.to.forEach((operation, j) => {
-      operation.paths.forEach(({ match }, k) => {
-        if (match.case === 'regex')
-          checkRegex(policy, `spec.rules[${i}].to[${j}].paths[${k}].regex`, match.value, report);
-      });
-    });
-    rule.from.forEach(({ caller }, j) => {
-      const path = `spec.rules[${i}].from[${j}]`;
-      if (
-        caller.case === 'serviceAccount' &&
-        !/^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)?$/.test(caller.value)
-      ) {
-        report(
-          policy,
-          `${path}.serviceAccount`,
-          `"${caller.value}" is not a service account`,
-          'write `account` or `account.namespace`',
-        );
-      }
-      if (caller.case === 'namespace' && !/^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/.test(caller.value)) {
-        report(
-          policy,
-          `${path}.namespace`,
-          `"${caller.value}" is not a namespace`,
-          'write a namespace: lower-case letters, digits and -',
-        );
-      }
-      if (caller.case === 'spiffeId' && caller.value.startsWith('spiffe://')) {
-        const parsed = parseSpiffeId(caller.value);
-        if (!parsed.ok)
-          report(
-            policy,
-            `${path}.spiffeId`,
-            parsed.error,
-            'write `spiffe://<trust-domain>/ns/<namespace>/sa/<account>`',
-          );
-      }
-    });
-  });
-}
-
-function checkTargets(
-  policy: Resource,
-  targets: readonly { readonly kind: string; readonly name: string; readonly sectionName: string }[],
-  services: ServiceIndex,
-  report: Report,
-): void {
-  targets.forEach((target, i) => {
-    const path = `spec.targetRefs[${i}]`;
-    if (target.kind !== '' && target.kind !== 'Service') {
-      report(
-        policy,
-        `${path}.kind`,
-        `a ${policy.kind} cannot attach to a ${target.kind}`,
-        'write `Service`, or leave it out',
-      );
-      return;
-    }
-    if (target.name === '') return;
-    const service = services.get(`${policy.namespace}/${target.name}`);
-    if (service === undefined) {
-      const local = [...services.values()].filter((s) => s.namespace === policy.namespace).map((s) => s.name);
-      const close = nearest(target.name, local);
-      const fix = close ? `write \`${close}\`` : 'name a Service of the same namespace';
-      report(policy, `${path}.name`, `there is no Service ${target.name} in namespace ${policy.namespace}`, fix);
-      return;
-    }
-    const ports = service.message.spec?.ports.map(portName) ?? [];
-    if (target.sectionName === '' || ports.includes(target.sectionName)) return;
-    const close = nearest(target.sectionName, ports) ?? ports[0];
-    report(
-      policy,
-      `${path}.sectionName`,
-      `Service ${target.name} has no port "${target.sectionName}"`,
-      `write \`${close ?? ''}\``,
-    );
-  });
-}
-
-/** Two Telemetry policies on one Service would both decide its sampling. */
-function checkTelemetry(all: readonly Resource<'Telemetry'>[], services: ServiceIndex, report: Report): void {
-  const taken = new Map<string, Resource>();
-  for (const policy of all) {
-    const targets = policy.message.spec?.targetRefs ?? [];
-    checkTargets(policy, targets, services, report);
-    targets.forEach((target, i) => {
-      if (target.sectionName !== '')
-        report(policy, `spec.targetRefs[${i}].sectionName`, 'Telemetry speaks of whole Services', 'remove sectionName');
-    });
-    const names = targets.length === 0 ? [''] : targets.map((target) => target.name);
-    names.forEach((name, i) => {
-      const key = `${policy.namespace}/${name}`;
-      const other = taken.get(key);
-      taken.set(key, other ?? policy);
-      if (other === undefined || resourceId(other) === resourceId(policy)) return;
-      const path = targets.length === 0 ? 'spec' : `spec.targetRefs[${i}]`;
-      report(
-        policy,
-        path,
-        `${resourceId(other)} attaches to the same place (${placeOf(other, 'spec')})`,
-        'put both into one policy',
-      );
-    });
-  }
-}
-
-function checkProvider(provider: Resource<'Provider'>, report: Report): void {
-  const url = provider.message.spec?.baseUrl ?? '';
-  if (!URL.canParse(url)) return;
-  const { protocol, hostname, username, password } = new URL(url);
-  const loopback = hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
-  if (protocol === 'http:' && !loopback) {
-    report(
-      provider,
-      'spec.baseUrl',
-      'plain http would send the key in the clear',
-      `write \`https://${url.slice('http://'.length)}\``,
-    );
-  }
-  if (username !== '' || password !== '') {
-    report(provider, 'spec.baseUrl', 'a URL must not hold credentials', 'use apiKey.file or apiKey.env');
-  }
-}
-
-function checkModels(
-  models: readonly Resource<'Model'>[],
-  providers: readonly Resource<'Provider'>[],
-  report: Report,
-): void {
-  const known = new Set(providers.map((provider) => `${provider.namespace}/${provider.name}`));
-  const aliases = new Map<string, Resource<'Model'>>();
-  for (const model of models) {
-    const targets = model.message.spec?.targets ?? [];
-    targets.forEach((target, i) => {
-      if (target.provider === '' || known.has(`${model.namespace}/${target.provider}`)) return;
-      const local = providers.filter((p) => p.namespace === model.namespace).map((p) => p.name);
-      const close = nearest(target.provider, local);
-      const fix = close ? `write \`${close}\`` : `add a Provider named ${target.provider}`;
-      report(
-        model,
-        `spec.targets[${i}].provider`,
-        `there is no Provider ${target.provider} in namespace ${model.namespace}`,
-        fix,
-      );
-    });
-    if (targets.length > 0 && targets.every((target) => target.weight === 0)) {
-      report(
-        model,
-        'spec.targets',
-        'the weights add up to 0: no target could ever be chosen',
-        'give one target a weight above 0',
-      );
-    }
-    const written = model.message.spec?.aliases ?? [];
-    (written.length > 0 ? written : [model.name]).forEach((alias, i) => {
-      const key = `${model.namespace}/${alias}`;
-      const other = aliases.get(key);
-      aliases.set(key, other ?? model);
-      if (other === undefined || resourceId(other) === resourceId(model)) return;
-      const path = written.length > 0 ? `spec.aliases[${i}]` : 'metadata.name';
-      report(
-        model,
-        path,
-        `${resourceId(other)} answers to "${alias}" too (${placeOf(other, 'metadata.name')})`,
-        'choose another alias',
-      );
-    });
-  }
-}
-
 /** A protobuf Duration in seconds. */
 export function seconds(duration: { readonly seconds: bigint; readonly nanos: number }): number {
   return Number(duration.seconds) + duration.nanos / 1e9;
@@ -327,6 +104,34 @@ export function resolveService(
   const message = key === null ? `"${host}" is not a mesh host` : `there is no Service ${key}`;
   report(resource, fieldPath, message, serviceFix(host, resource.namespace, services));
   return null;
+}
+
+/** Reports a mistake of the grammar that both programs share; null is none. */
+export function note(resource: Resource, fieldPath: string, mistake: Mistake | null, report: Report): void {
+  if (mistake !== null) report(resource, fieldPath, mistake.message, mistake.fix);
+}
+
+/** Reports a literal path, or the beginning or end of one, that no request can have. An empty one is a rule of the schema. */
+export function checkPath(resource: Resource, fieldPath: string, value: string, part: PathPart, report: Report): void {
+  if (value !== '' || part === 'whole') note(resource, fieldPath, pathMistake(value, part), report);
+}
+
+/** As `checkRegex`, and reports a pattern that matches no path: it must match all of one, which begins with a slash. */
+export function checkPathRegex(resource: Resource, fieldPath: string, pattern: string, report: Report): void {
+  checkRegex(resource, fieldPath, pattern, report);
+  if (pattern === '' || compileRegex(pattern).regex?.canBegin('/') !== false) return;
+  report(resource, fieldPath, 'matches no path, since every path begins with "/"', `write \`/${pattern}\``);
+}
+
+/** Reports names that are there twice, also where one is the `rule-<index>` that a rule without a name has. */
+export function checkRuleNames(resource: Resource, rules: readonly { readonly name: string }[], report: Report): void {
+  const names = rules.map(({ name }, i) => (name === '' ? `rule-${i}` : name));
+  rules.forEach(({ name }, i) => {
+    const first = names.indexOf(names[i] as string);
+    const other = first < i ? first : names.indexOf(name, i + 1);
+    if (name === '' || other < 0 || (first === i && rules[other]?.name !== '')) return;
+    report(resource, `spec.rules[${i}].name`, `rules[${other}] is called "${name}" too`, 'give each rule its own name');
+  });
 }
 
 /** Reports a pattern that the linear-time engine of the sidecars does not take. An empty one is a rule of the schema. */

@@ -10,13 +10,8 @@ import { Protocol, TlsMode } from '../../proto/gen/weft/policy/v1/service_pb.js'
 import { of } from './check.ts';
 import { portName, serviceKey } from './names.ts';
 import type { Resource } from './resource.ts';
-
-/** Whose sidecar asks. */
-export interface NeedsIdentity {
-  readonly trustDomain: string;
-  readonly namespace: string;
-  readonly serviceAccount: string;
-}
+import type { NeedsIdentity } from './visible.ts';
+import { accountsOf, completeCaller, mayCall, serves, spiffe, targetsOf } from './visible.ts';
 
 /** One wire resource: `schema.typeName` and `name` are its key in a snapshot. */
 export interface MeshResource {
@@ -96,63 +91,6 @@ function keyOf(resource: { readonly namespace: string; readonly name: string }):
   return `${resource.namespace}/${resource.name}`;
 }
 
-function accountsOf(service: Resource<'Service'>): string[] {
-  const accounts = service.message.spec?.serviceAccounts ?? [];
-  return accounts.length > 0 ? accounts : [service.name];
-}
-
-function serves(service: Resource<'Service'>, identity: NeedsIdentity): boolean {
-  return service.namespace === identity.namespace && accountsOf(service).includes(identity.serviceAccount);
-}
-
-/** Whether some request of the identity could pass. Errs towards yes: the receiver decides each request. */
-function mayCall(
-  service: Resource<'Service'>,
-  policies: readonly Resource<'Authorization'>[],
-  identity: NeedsIdentity,
-): boolean {
-  let allows = 0;
-  let allowed = false;
-  for (const policy of policies) {
-    const spec = policy.message.spec;
-    const targets = targetsOf(policy, service);
-    if (spec === undefined || targets.length === 0) continue;
-    const matching = spec.rules.filter(
-      (rule) => rule.from.length === 0 || rule.from.some((caller) => isCaller(caller, policy.namespace, identity)),
-    );
-    if (spec.action === AuthorizationAction.ALLOW) {
-      allows++;
-      allowed ||= matching.length > 0;
-      continue;
-    }
-    const everything = spec.rules.length === 0 || matching.some((rule) => rule.to.length === 0);
-    if (everything && targets.includes('')) return false;
-  }
-  return allows > 0 ? allowed : service.namespace === identity.namespace;
-}
-
-function isCaller({ caller }: Caller, namespace: string, identity: NeedsIdentity): boolean {
-  switch (caller.case) {
-    case 'namespace':
-      return caller.value === identity.namespace;
-    case 'serviceAccount':
-    case 'spiffeId':
-      return completeCaller(caller.case, caller.value, namespace, identity.trustDomain) === spiffe(identity);
-    default:
-      return false;
-  }
-}
-
-/** The sections by which a policy attaches to a Service: `''` for all ports; none when it does not attach. */
-function targetsOf(policy: Resource<'Authorization'> | Resource<'Telemetry'>, service: Resource<'Service'>): string[] {
-  if (policy.namespace !== service.namespace) return [];
-  const targets = policy.message.spec?.targetRefs ?? [];
-  if (targets.length === 0) return [''];
-  return targets
-    .filter((target) => target.name === '' || target.name === service.name)
-    .map((target) => target.sectionName);
-}
-
 function addTelemetry(
   policy: Resource<'Telemetry'>,
   own: readonly Resource<'Service'>[],
@@ -184,21 +122,6 @@ function shadowed(
     other.namespace === service.namespace &&
     (other.message.spec?.targetRefs ?? []).some((t) => t.name === service.name);
   return !names(policy) && of(resources, 'Telemetry').some(names);
-}
-
-function spiffe({ trustDomain, namespace, serviceAccount }: NeedsIdentity): string {
-  return `spiffe://${trustDomain}/ns/${namespace}/sa/${serviceAccount}`;
-}
-
-function completeCaller(
-  kind: 'serviceAccount' | 'spiffeId',
-  value: string,
-  namespace: string,
-  trustDomain: string,
-): string {
-  if (kind === 'spiffeId') return value;
-  const [serviceAccount = '', ns = namespace] = value.split('.');
-  return spiffe({ trustDomain, namespace: ns, serviceAccount });
 }
 
 function addService(service: Resource<'Service'>, trustDomain: string, add: Add): void {
@@ -287,7 +210,9 @@ function addAuthorization(
   for (const service of own) {
     const sections = targetsOf(policy, service);
     for (const section of sections.includes('') ? [''] : sections) {
-      const port = section === '' ? 0 : (service.message.spec?.ports.find((p) => portName(p) === section)?.port ?? 0);
+      const port = section === '' ? 0 : service.message.spec?.ports.find((p) => portName(p) === section)?.port;
+      // A port that is not there must not become all of them.
+      if (port === undefined) continue;
       byPort.set(port, [...(byPort.get(port) ?? []), keyOf(service)]);
     }
   }

@@ -4,11 +4,11 @@
 import type { DescEnum, DescField, DescMessage, JsonValue } from '@bufbuild/protobuf';
 import { fromJson, ScalarType } from '@bufbuild/protobuf';
 import { nearest } from '../../proto/kit/nearest.ts';
+import { joinPath } from '../model/field-path.ts';
 import type { Kind, Position, Problem, Resource } from '../model/resource.ts';
 import { SCHEMAS } from '../model/resource.ts';
 import { violationsOf } from './rules.ts';
 import type { SourceDocument } from './yaml.ts';
-import { joinPath } from './yaml.ts';
 
 /** What one document became. */
 export interface Decoded {

@@ -1,8 +1,6 @@
 // A directory of policy files becomes resources and problems. The only part of the policy source that touches a disk.
 import { lstat, readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, extname, isAbsolute, join, relative, resolve, sep } from 'node:path';
-import { fromBinary } from '@bufbuild/protobuf';
-import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import { check } from '../model/check.ts';
 import type { Problem, Resource } from '../model/resource.ts';
 import { problemAt, resourceId } from '../model/resource.ts';
@@ -117,12 +115,6 @@ async function attach(directory: string, resource: Resource): Promise<{ resource
       ? await readAttached(directory, resource, path, descriptors.value)
       : descriptors.value;
   if ('fix' in read) return { resource, problems: [read] };
-  try {
-    fromBinary(FileDescriptorSetSchema, read);
-  } catch {
-    const fix = 'make it with `buf build -o api.binpb` or `protoc --include_imports -o`';
-    return { resource, problems: [problemAt(resource, path, 'is not a FileDescriptorSet', fix)] };
-  }
   resource.message.spec!.transcoding!.descriptors = { case: 'descriptorSet', value: read };
   return { resource, problems: [] };
 }

@@ -2,7 +2,7 @@
 import type { DescMessage, Message } from '@bufbuild/protobuf';
 import type { Violation } from '@bufbuild/protovalidate';
 import { createValidator } from '@bufbuild/protovalidate';
-import { joinPath } from './yaml.ts';
+import { joinPath } from '../model/field-path.ts';
 
 /** One broken rule. */
 export interface BrokenRule {
@@ -53,6 +53,7 @@ function fixFor(violation: Violation, leaf: string): string {
     case 'required':
     case 'string.min_len':
     case 'bytes.min_len':
+      if (violation.field.at(-1)?.kind === 'list_sub') return 'write something, or remove it';
       return `add \`${leaf}\``;
     case 'repeated.min_items':
       return `list at least one under \`${leaf}\``;
@@ -62,13 +63,15 @@ function fixFor(violation: Violation, leaf: string): string {
     case 'repeated.unique':
       return 'remove the one that is there twice';
     case 'enum.not_in': {
-      const desc = enumField?.fieldKind === 'enum' ? enumField.enum : undefined;
+      const list = enumField?.fieldKind === 'list' && enumField.listKind === 'enum';
+      const desc = enumField?.fieldKind === 'enum' || list ? enumField.enum : undefined;
       const prefix = desc?.sharedPrefix?.toUpperCase() ?? '';
       const names = desc?.values.filter((v) => v.number !== 0).map((v) => v.name.slice(prefix.length)) ?? [];
-      return `add \`${leaf}\`: one of ${names.join(', ')}`;
+      return list ? `write one of ${names.join(', ')}` : `add \`${leaf}\`: one of ${names.join(', ')}`;
     }
     case 'string.pattern':
-      return leaf === 'name' || leaf === 'namespace'
+      if (leaf === 'method') return 'write it in capitals, such as `GET`';
+      return leaf === 'name' || leaf === 'namespace' || leaf === 'serviceAccounts'
         ? 'use lower-case letters, digits and -, with a letter or digit at both ends'
         : `write ${leaf} in the form ${violation.message.replace(/^.*pattern /, '')}`;
     case 'string.prefix':

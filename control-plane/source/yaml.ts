@@ -4,6 +4,7 @@
 
 import type { Document, Node } from 'yaml';
 import { isAlias, isMap, isScalar, isSeq, LineCounter, parseAllDocuments } from 'yaml';
+import { joinPath } from '../model/field-path.ts';
 import type { Place, Position, Problem } from '../model/resource.ts';
 
 /** Values one file may hold once its aliases are expanded: far above any real policy file, far below a "billion laughs". */
@@ -23,13 +24,6 @@ export interface SourceDocument {
 /** A Place that also knows where keys stand. */
 export interface FieldPlace extends Place {
   keyAt(fieldPath: string): Position;
-}
-
-/** `base.key`, or `base["key"]` where the key is no plain word. */
-export function joinPath(base: string, key: string | number): string {
-  if (typeof key === 'number') return `${base}[${key}]`;
-  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(key)) return `${base}[${JSON.stringify(key)}]`;
-  return base === '' ? key : `${base}.${key}`;
 }
 
 /**

@@ -1,6 +1,9 @@
 // The host names by which applications call services: `orders`, `orders.shop`, `orders.shop.mesh`, and
 // `orders.localhost` for clients that resolve it to loopback. Both programs must read them alike, byte for byte.
 
+import type { Mistake } from './mistake.ts';
+import { quoted } from './mistake.ts';
+
 /** The suffix of full names; a Service is `name.namespace.mesh` (DESIGN: names). */
 export const MESH_DOMAIN = 'mesh';
 
@@ -43,6 +46,15 @@ export function normalizeHost(authority: string): string | null {
   if (parsed === null) return null;
   const { host } = parsed;
   return host.endsWith('.localhost') ? host.slice(0, -'.localhost'.length) : host;
+}
+
+/** What is wrong with a `host[:port]` that a rewrite or redirect produces; null when nothing is. */
+export function hostMistake(host: string): Mistake | null {
+  if (parseAuthority(host) !== null) return null;
+  return {
+    message: `${quoted(host)} is not a host`,
+    fix: 'write a name or an address, with a port if need be, and neither scheme nor path',
+  };
 }
 
 /**

@@ -2,6 +2,9 @@
 // forwarded. Forms that two programs could read differently are refused, not guessed: they are how
 // authorization is bypassed (CVE-2021-29492, CVE-2021-31920).
 
+import type { Mistake } from './mistake.ts';
+import { quoted } from './mistake.ts';
+
 /** Longest path with its query, in characters; the request line is limited before that. */
 const PATH_CHARS_MAX = 65_536;
 
@@ -68,4 +71,53 @@ function unescapeUnreserved(triplet: string): string {
 
 function refuse(error: string): PathResult {
   return { path: null, query: null, error };
+}
+
+/** What a policy compares with a request's path: all of it, its first characters, or its last. */
+export type PathPart = 'whole' | 'start' | 'end';
+
+/** What is wrong with a text that no normalized path can be, begin with or end with; null when one can. */
+export function pathMistake(value: string, part: PathPart): Mistake | null {
+  const message = 'can never match, since paths are normalized before';
+  if (value.includes('?')) return { message: 'a path has no query', fix: 'remove what begins with "?"' };
+  const before = part === 'end' ? '/x' : '';
+  // What is only begun may go on: a dot segment becomes a name, an escape is completed.
+  const probe = part === 'start' ? `${value.replace(/%[0-9A-F]?$/, '')}x` : before + value;
+  if (part === 'start' && value === '') return { message: 'empty: begins every path', fix: 'use `present`' };
+  if (part !== 'end' && !value.startsWith('/'))
+    return { message: 'a path begins with "/"', fix: `write \`/${value}\`` };
+  const { path, error } = normalizePath(probe);
+  if (error !== null) return { message, fix: error };
+  if (path === probe) return null;
+  const normal = part === 'start' ? path.slice(0, -1) : path.slice(before.length);
+  return { message, fix: `write \`${normal}\`` };
+}
+
+/** What is wrong with a path that a rewrite or redirect produces; null when nothing is. Stricter than what clients may send: RFC 3986 §3.3. */
+export function rewritePathMistake(value: string): Mistake | null {
+  if (/^[\w.~!$&'()*+,;=:@%/-]*$/.test(value)) {
+    const { path, error } = normalizePath(value);
+    if (path === value) return null;
+    if (error === null) return { message: `${quoted(value)} is not a normalized path`, fix: `write \`${path}\`` };
+  }
+  return {
+    message: `${quoted(value)} is not a normalized path`,
+    fix: 'start it with /, without query, `//`, `.` or `..` segments, and escape other characters as %XX',
+  };
+}
+
+/** What is wrong with the names of a gRPC match, each of which may be empty; null when nothing is. */
+export function grpcNameMistake(name: string, what: 'service' | 'method'): Mistake | null {
+  if (name === '') return null;
+  const dot = name.lastIndexOf('.');
+  if (what === 'service') {
+    if (/^[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*$/.test(name)) return null;
+    return {
+      message: `${quoted(name)} is not a full gRPC service name`,
+      fix: 'write package and service, such as `shop.v1.Orders`',
+    };
+  }
+  if (/^[A-Za-z_]\w*$/.test(name)) return null;
+  const fix = dot < 0 ? 'write its name alone, such as `GetOrder`' : `write \`${name.slice(dot + 1)}\``;
+  return { message: `${quoted(name)} is not a gRPC method name`, fix };
 }

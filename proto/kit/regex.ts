@@ -13,6 +13,8 @@ export interface Regex {
   readonly source: string;
   /** Whether the whole of `text` matches (RE2's FullMatch). Time is at most linear in `text` times the program's size. */
   test(text: string): boolean;
+  /** Whether some text that begins with `start` can match. */
+  canBegin(start: string): boolean;
 }
 
 /** The pattern, or the first mistake in it. */
@@ -65,6 +67,18 @@ class LazyDfa implements Regex {
   }
 
   test(text: string): boolean {
+    const state = this.run(text);
+    if (state.counters.length === 0) return false;
+    state.accepts ??= this.closure(state.counters, state.atStart, true).some((at) => this.program.ops[at] === ACCEPT);
+    return state.accepts;
+  }
+
+  canBegin(start: string): boolean {
+    return this.run(start).counters.length > 0;
+  }
+
+  /** The state after `text`; one without counters as soon as nothing can match any more. */
+  private run(text: string): State {
     let state = this.intern(this.closure([0], true, false), true);
     for (let i = 0; i < text.length; i += 1) {
       let point = text.charCodeAt(i);
@@ -74,10 +88,9 @@ class LazyDfa implements Regex {
       }
       const kind = this.program.classOf(point);
       state = state.next[kind] ?? this.step(state, kind);
-      if (state.counters.length === 0) return false;
+      if (state.counters.length === 0) break;
     }
-    state.accepts ??= this.closure(state.counters, state.atStart, true).some((at) => this.program.ops[at] === ACCEPT);
-    return state.accepts;
+    return state;
   }
 
   private step(state: State, kind: number): State {

@@ -2,9 +2,19 @@
 // messages that several policies contain.
 
 import type { StringMatch } from '../../proto/gen/weft/policy/v1/metadata_pb.js';
-import { normalizePath } from '../../proto/kit/path.ts';
+import type { Mistake } from '../../proto/kit/mistake.ts';
+import { mistakeText } from '../../proto/kit/mistake.ts';
+import type { PathPart } from '../../proto/kit/path.ts';
+import { pathMistake } from '../../proto/kit/path.ts';
 import { compileRegex as compilePattern } from '../../proto/kit/regex.ts';
-import type { CompiledStringMatch, RegexMatcher } from '../filters/string-match.ts';
+import type { CompiledStringMatch, RegexMatcher, StringMatchKind } from '../filters/string-match.ts';
+
+/** Which part of a value each literal comparison names. */
+export const LITERAL_PARTS: Readonly<Partial<Record<StringMatchKind, PathPart>>> = {
+  exact: 'whole',
+  prefix: 'start',
+  suffix: 'end',
+};
 
 /** One mistake: where (`rules[0].matches[1].path`) and what, with a fix where there is one. */
 export interface CompileError {
@@ -91,11 +101,12 @@ export function compileStringMatch(
   }
 }
 
-/** Reports a literal path that no normalized request path can equal; says whether it is one that can. */
-export function checkPath(value: string, path: string, errors: CompileError[]): boolean {
-  const normalized = normalizePath(value);
-  if (normalized.error === null && normalized.query === null && normalized.path === value) return true;
-  const fix = normalized.error === null ? `write ${normalized.path}` : normalized.error;
-  errors.push({ path, message: `can never match, since paths are normalized before: ${fix}` });
-  return false;
+/** Reports a literal path, or the beginning or end of one, that no normalized request path can have. */
+export function checkPath(value: string, part: PathPart, path: string, errors: CompileError[]): void {
+  report(pathMistake(value, part), path, errors);
+}
+
+/** Adds a mistake of the grammar that both programs share; null is none. */
+export function report(mistake: Mistake | null, path: string, errors: CompileError[]): void {
+  if (mistake !== null) errors.push({ path, message: mistakeText(mistake) });
 }

@@ -4,6 +4,8 @@
 import type { Route } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import type { Backend, NamedMatch, Retry, RouteMatch, RouteRule } from '../../proto/gen/weft/policy/v1/route_pb.js';
 import { RetryCondition } from '../../proto/gen/weft/policy/v1/route_pb.js';
+import { headerNameMistake, headerValueMistake, queryNameMistake } from '../../proto/kit/http-words.ts';
+import { grpcNameMistake } from '../../proto/kit/path.ts';
 import { LIMITS } from '../base/limits.ts';
 import { compileFilters } from '../filters/registry.ts';
 import type { RegexMatcher } from '../filters/string-match.ts';
@@ -16,7 +18,7 @@ import type {
   PathKind,
 } from '../proxy/route.ts';
 import type { CompileError, RegexCompiler } from './compile-match.ts';
-import { checkPath, compileRegex, compileStringMatch, reportUnknown } from './compile-match.ts';
+import { checkPath, compileRegex, compileStringMatch, LITERAL_PARTS, report, reportUnknown } from './compile-match.ts';
 
 /** Longest timeout: what a Node timer can hold (2^31 - 1 ms). */
 const TIMEOUT_MS_MAX = 2_147_483_647;
@@ -188,9 +190,8 @@ function compileMatch(
   reportUnknown(match, path, errors);
   if (!/^[A-Z]{0,32}$/.test(match.method))
     errors.push({ path: `${path}.method`, message: 'must be upper-case letters' });
-  const headers = compileNamed(match.headers, `${path}.headers`, regex, errors);
-  const query = compileNamed(match.query, `${path}.query`, regex, errors);
-  for (const header of headers) header.name = header.name.toLowerCase();
+  const headers = compileNamed(match.headers, 'header', `${path}.headers`, regex, errors);
+  const query = compileNamed(match.query, 'query', `${path}.query`, regex, errors);
   const on = match.grpc === undefined ? compilePath(match, path, regex, errors) : compileGrpc(match, path, errors);
   if (errors.length > before) return null;
   return { rule, ...on, method: match.method, headers, query, grpc: match.grpc !== undefined };
@@ -216,7 +217,7 @@ function compilePath(match: RouteMatch, at: string, regex: RegexCompiler, errors
   if (kind === 'regex') {
     return { pathKind: kind, path: value, regex: compileRegex(value, `${at}.path.regex`, regex, errors) };
   }
-  checkPath(value, `${at}.path.${kind}`, errors);
+  checkPath(value, 'whole', `${at}.path.${kind}`, errors);
   if (kind === 'exact') return { pathKind: kind, path: value, regex: null };
   // `/` is a prefix of everything and says no more than no path at all (Gateway API's default).
   return value === '/' ? ANY_PATH : { pathKind: kind, path: value.replace(/\/$/, ''), regex: null };
@@ -229,8 +230,8 @@ function compileGrpc(match: RouteMatch, at: string, errors: CompileError[]): Pat
   if (match.path !== undefined || match.method !== '') {
     errors.push({ path: `${at}.grpc`, message: 'already says path and method: remove those, or grpc' });
   }
-  if (!/^[\w.]*$/.test(service)) errors.push({ path: `${at}.grpc.service`, message: 'not a full gRPC service name' });
-  if (!/^\w*$/.test(method)) errors.push({ path: `${at}.grpc.method`, message: 'not a gRPC method name' });
+  report(grpcNameMistake(service, 'service'), `${at}.grpc.service`, errors);
+  report(grpcNameMistake(method, 'method'), `${at}.grpc.method`, errors);
   if (service !== '' && method !== '') return { pathKind: 'exact', path: `/${service}/${method}`, regex: null };
   if (service !== '') return { pathKind: 'prefix', path: `/${service}`, regex: null };
   if (method === '') return ANY_PATH;
@@ -247,16 +248,24 @@ function isMethodOf(path: string, suffix: string): boolean {
 
 function compileNamed(
   matches: readonly NamedMatch[],
+  of: 'header' | 'query',
   path: string,
   regex: RegexCompiler,
   errors: CompileError[],
-): { name: string; value: CompiledNamedMatch['value'] }[] {
-  const compiled: { name: string; value: CompiledNamedMatch['value'] }[] = [];
+): CompiledNamedMatch[] {
+  const compiled: CompiledNamedMatch[] = [];
   matches.forEach((match, i) => {
-    reportUnknown(match, `${path}[${i}]`, errors);
-    if (match.name === '') errors.push({ path: `${path}[${i}].name`, message: 'must not be empty' });
-    const value = compileStringMatch(match.value, `${path}[${i}].value`, regex, errors);
-    if (value !== null) compiled.push({ name: match.name, value });
+    const at = `${path}[${i}]`;
+    reportUnknown(match, at, errors);
+    const { name } = match;
+    if (name === '') errors.push({ path: `${at}.name`, message: 'must not be empty' });
+    else report(of === 'header' ? headerNameMistake(name, 'match') : queryNameMistake(name), `${at}.name`, errors);
+    const value = compileStringMatch(match.value, `${at}.value`, regex, errors);
+    if (value === null) return;
+    const part = LITERAL_PARTS[value.kind];
+    if (of === 'header' && part !== undefined)
+      report(headerValueMistake(value.text, part), `${at}.value.${value.kind}`, errors);
+    compiled.push({ name: of === 'header' ? name.toLowerCase() : name, value });
   });
   return compiled;
 }

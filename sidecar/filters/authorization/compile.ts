@@ -4,8 +4,9 @@
 import type { Authorization } from '../../../proto/gen/weft/mesh/v1/resources_pb.js';
 import type { AuthorizationRule, Operation } from '../../../proto/gen/weft/policy/v1/authorization_pb.js';
 import { AuthorizationAction } from '../../../proto/gen/weft/policy/v1/authorization_pb.js';
+import { methodMistake } from '../../../proto/kit/http-words.ts';
 import type { CompileError, RegexCompiler } from '../../config/compile-match.ts';
-import { checkPath, compileStringMatch, reportUnknown } from '../../config/compile-match.ts';
+import { checkPath, compileStringMatch, LITERAL_PARTS, report, reportUnknown } from '../../config/compile-match.ts';
 import type { CompiledStringMatch } from '../string-match.ts';
 import type { CompiledAuthorizationRule, CompiledOperation, ServiceAuthorization } from './run.ts';
 
@@ -123,17 +124,11 @@ function compileOperation(
     const compiled = compileStringMatch(match, `${path}.paths[${i}]`, regex, errors);
     if (compiled === null) return;
     // A DENY by a path that can never come would protect nothing.
-    if (compiled.kind === 'exact') checkPath(compiled.text, `${path}.paths[${i}].exact`, errors);
+    const part = LITERAL_PARTS[compiled.kind];
+    if (part !== undefined) checkPath(compiled.text, part, `${path}.paths[${i}].${compiled.kind}`, errors);
     paths.push(compiled);
   });
-  operation.methods.forEach((method, i) => {
-    if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(method)) {
-      errors.push({
-        path: `${path}.methods[${i}]`,
-        message: 'not an HTTP method (RFC 9110 §5.6.2): for any, leave methods empty',
-      });
-    }
-  });
+  for (const [i, method] of operation.methods.entries()) report(methodMistake(method), `${path}.methods[${i}]`, errors);
   return {
     methods: operation.methods.length === 0 ? null : new Set(operation.methods),
     paths: operation.paths.length === 0 ? null : paths,

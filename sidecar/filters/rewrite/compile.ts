@@ -1,8 +1,10 @@
 // Checks rewrites once: what they produce must itself be a normalized path and a plain host.
 
 import type { PathRewrite, Rewrite } from '../../../proto/gen/weft/policy/v1/route_pb.js';
+import { hostMistake } from '../../../proto/kit/host.ts';
+import { rewritePathMistake } from '../../../proto/kit/path.ts';
 import type { CompileError } from '../../config/compile-match.ts';
-import { reportUnknown } from '../../config/compile-match.ts';
+import { report, reportUnknown } from '../../config/compile-match.ts';
 import type { CompiledPathRewrite, CompiledRewrite } from './run.ts';
 
 /** Compiles a rewrite; null after reporting. */
@@ -26,21 +28,16 @@ export function compilePathRewrite(
     errors.push({ path, message: 'says nothing: set full or prefix' });
     return null;
   }
-  // RFC 3986 §3.3 and what normalization refuses: dot segments, empty segments, encoded slashes and dots.
-  if (!/^(?:\/[\w.~!$&'()*+,;=:@%-]*)+$/.test(value) || /\/\.{0,2}\/|\/\.{1,2}$|%(?:2f|5c|2e|00)/i.test(value)) {
-    errors.push({
-      path: `${path}.${kind}`,
-      message: 'not a normalized path: starts with /, no query, no `//`, `.` or `..` segments',
-    });
-    return null;
-  }
+  const mistake = rewritePathMistake(value);
+  report(mistake, `${path}.${kind}`, errors);
+  if (mistake !== null) return null;
   return { kind, text: kind === 'prefix' ? value.replace(/\/$/, '') : value };
 }
 
 /** A host as it may stand in `:authority`, lower-cased; null when empty, or after reporting. */
 export function checkHost(host: string, path: string, errors: CompileError[]): string | null {
   if (host === '') return null;
-  if (/^(?:[\w.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::\d{1,5})?$/i.test(host)) return host.toLowerCase();
-  errors.push({ path, message: 'not a host: a name or address, with a port if need be' });
-  return null;
+  const mistake = hostMistake(host);
+  report(mistake, path, errors);
+  return mistake === null ? host.toLowerCase() : null;
 }

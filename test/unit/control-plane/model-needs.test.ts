@@ -2,20 +2,26 @@
 import { describe, expect, test } from 'vitest';
 import { check } from '../../../control-plane/model/check.ts';
 import { needs } from '../../../control-plane/model/needs.ts';
+import type { Resource } from '../../../control-plane/model/resource.ts';
 import { decodeDocument } from '../../../control-plane/source/decode.ts';
 import { parseDocuments } from '../../../control-plane/source/yaml.ts';
 import { nearest } from '../../../proto/kit/nearest.ts';
 
 /** `Type name` of everything the sidecar of `account` gets, and the messages by that key. */
 function sidecar(text: string, account: string, namespace = 'default'): Map<string, unknown> {
-  const decoded = parseDocuments('p.yaml', text).documents.map(decodeDocument);
-  expect(decoded.flatMap((d) => d.problems)).toEqual([]);
-  const checked = check(
-    decoded.flatMap((d) => d.resource ?? []),
-    new Set(),
-  );
-  expect(checked.problems).toEqual([]);
-  const got = needs(checked.resources, { trustDomain: 'test', namespace, serviceAccount: account });
+  const { resources, problems } = check(decoded(text), new Set());
+  expect(problems).toEqual([]);
+  return rendered(resources, account, namespace);
+}
+
+function decoded(text: string): Resource[] {
+  const documents = parseDocuments('p.yaml', text).documents.map(decodeDocument);
+  expect(documents.flatMap((d) => d.problems)).toEqual([]);
+  return documents.flatMap((d) => d.resource ?? []);
+}
+
+function rendered(resources: Resource[], account: string, namespace = 'default'): Map<string, unknown> {
+  const got = needs(resources, { trustDomain: 'test', namespace, serviceAccount: account });
   return new Map(got.map(({ schema, name, message }) => [`${schema.name} ${name}`, message]));
 }
 
@@ -67,9 +73,17 @@ test('Authorizations go to the receiver only, with complete ids', () => {
 });
 
 test('a DENY of one port denies that port, and never everything', () => {
-  const on = (rules: string) => sidecar(`${service('b')}${authorize('x', 'DENY', rules, 'b', 'admin')}`, 'b');
+  // Not checked: `weft check` refuses the second, and what is refused must still not be rendered as more than it says.
+  const on = (rules: string) => rendered(decoded(`${service('b')}${authorize('x', 'DENY', rules, 'b', 'admin')}`), 'b');
   expect(on('[]').get('Authorization default/x:81')).toMatchObject({ rules: [{ to: [{ ports: [81] }] }] });
   expect([...on('[{ to: [{ ports: [80] }] }]').keys()]).toEqual(['Service default/b']);
+});
+
+test('a port of no Service in particular never becomes all ports of those that lack it', () => {
+  const other = service('c').replaceAll('admin', 'metrics');
+  const text = `${service('b')}${other}${authorize('x', 'DENY', '[]', '""', 'admin')}`;
+  expect(rendered(decoded(text), 'b').has('Authorization default/x:81')).toBe(true);
+  expect([...rendered(decoded(text), 'c').keys()].filter((key) => key.startsWith('Authorization'))).toEqual([]);
 });
 
 test('a Route of the caller replaces that of the Service, for this caller only', () => {

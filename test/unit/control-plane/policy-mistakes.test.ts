@@ -1,33 +1,7 @@
 // Every kind of mistake in a policy file, as a table: where it is shown, in which field, and what fix is offered.
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+// What is well-formed and means nothing, or something else, is in policy-meaning.test.ts.
 import { expect, test } from 'vitest';
-import type { Policies } from '../../../control-plane/source/files.ts';
-import { readPolicies } from '../../../control-plane/source/files.ts';
-
-async function read(files: Record<string, string>): Promise<Policies> {
-  const directory = await mkdtemp(join(tmpdir(), 'weft-policies-'));
-  try {
-    for (const [name, text] of Object.entries(files)) await writeFile(join(directory, name), text);
-    return await readPolicies(directory);
-  } finally {
-    await rm(directory, { recursive: true });
-  }
-}
-
-const orders = `kind: Service
-metadata: { name: orders }
-spec:
-  ports: [{ port: 80 }]
----
-`;
-const route = (spec: string) => `${orders}kind: Route\nmetadata: { name: r }\nspec:\n${spec}`;
-const service = (spec: string) => `kind: Service\nmetadata: { name: s }\nspec:\n${spec}`;
-const allow = (spec: string) => `${orders}kind: Authorization\nmetadata: { name: a }\nspec:\n${spec}`;
-const provider = (spec: string) => `kind: Provider\nmetadata: { name: p }\nspec:\n  format: OPENAI_CHAT\n${spec}`;
-const model = (spec: string) =>
-  `${provider('  baseUrl: https://h/v1\n---\n')}kind: Model\nmetadata: { name: m }\nspec:\n${spec}`;
+import { allow, model, orders, provider, read, route, service } from '../../support/policies.ts';
 
 /** What is wrong, the text, and each problem as `line:column path | fix`. */
 const CASES: readonly (readonly [string, string, ...string[]])[] = [

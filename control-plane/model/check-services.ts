@@ -1,0 +1,209 @@
+// Services by themselves and beside each other: ports, endpoints, ejection, descriptors, ports on localhost.
+import { createFileRegistry, fromBinary } from '@bufbuild/protobuf';
+import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
+import { Protocol, TlsMode } from '../../proto/gen/weft/policy/v1/service_pb.js';
+import { nearest } from '../../proto/kit/nearest.ts';
+import type { Report } from './check.ts';
+import { placeOf, seconds } from './check.ts';
+import type { ServiceIndex } from './names.ts';
+import { portName, serviceKey } from './names.ts';
+import type { Resource } from './resource.ts';
+import { resourceId } from './resource.ts';
+import { commonCaller } from './visible.ts';
+
+/** The ports that a sidecar has for itself unless an option says otherwise (DESIGN). */
+const SIDECAR_PORTS: ReadonlyMap<number, string> = new Map([
+  [15_000, 'admin'],
+  [15_001, 'outbound calls'],
+  [15_004, 'calls to models'],
+  [15_006, 'inbound calls'],
+  [15_020, 'metrics'],
+  [15_021, 'readiness'],
+]);
+const OUTBOUND_PORT = 15_001;
+/** What holds when a Service says nothing of it, in seconds (service.proto). */
+const EJECTION_BASE_S = 1;
+const EJECTION_MAX_S = 60;
+
+export function checkServices(
+  all: readonly Resource<'Service'>[],
+  policies: readonly Resource<'Authorization'>[],
+  services: ServiceIndex,
+  report: Report,
+): void {
+  for (const service of all) {
+    checkName(service, report);
+    checkPorts(service, report);
+    checkEndpoints(service, services, report);
+    checkEjection(service, report);
+    checkTranscoding(service, report);
+  }
+  checkLocalPorts(all, policies, report);
+}
+
+/** `name.localhost` and `localhost` are this machine, and clients resolve them to it. */
+function checkName(service: Resource<'Service'>, report: Report): void {
+  for (const field of ['name', 'namespace'] as const) {
+    if (service[field] !== 'localhost') continue;
+    report(service, `metadata.${field}`, '"localhost" always means the own machine', 'choose another name');
+  }
+}
+
+function checkPorts(service: Resource<'Service'>, report: Report): void {
+  const spec = service.message.spec;
+  const names = new Map<string, number>();
+  const numbers = new Map<number, number>();
+  let clear: number | undefined;
+  spec?.ports.forEach((port, i) => {
+    const path = `spec.ports[${i}]`;
+    const name = portName(port);
+    const named = names.get(name);
+    if (named !== undefined)
+      report(service, `${path}.name`, `ports[${named}] is called "${name}" too`, 'give each port its own name');
+    const numbered = numbers.get(port.port);
+    if (numbered !== undefined)
+      report(
+        service,
+        `${path}.port`,
+        `ports[${numbered}] has the number ${port.port} too`,
+        'give each port its own number',
+      );
+    names.set(name, i);
+    numbers.set(port.port, i);
+    if (!viaSidecar(service) || port.tls === TlsMode.UNSPECIFIED || port.tls === TlsMode.MUTUAL) return;
+    if (port.protocol === Protocol.TCP)
+      report(
+        service,
+        `${path}.tls`,
+        'a sidecar takes opaque TCP from sidecars only: what comes without a certificate is read as HTTP',
+        'write `MUTUAL`',
+      );
+    if (port.tls !== TlsMode.OFF) return;
+    if (clear !== undefined)
+      report(
+        service,
+        `${path}.tls`,
+        `ports[${clear}] is OFF too, and nothing in the clear says which of the two is called: a sidecar takes neither`,
+        'leave OFF to one of them',
+      );
+    clear ??= i;
+  });
+}
+
+/** Whether callers reach the Service through a sidecar, and not at addresses that somebody wrote down. */
+function viaSidecar(service: Resource<'Service'>): boolean {
+  const source = service.message.spec?.endpointSource.case;
+  return source === undefined || source === 'workloads';
+}
+
+function checkEndpoints(service: Resource<'Service'>, services: ServiceIndex, report: Report): void {
+  const source = service.message.spec?.endpointSource;
+  if (source?.case === 'dns') {
+    const { host, port } = source.value;
+    const key = host.endsWith('.mesh') ? serviceKey(host, service.namespace) : null;
+    if (key !== null && services.has(key))
+      report(service, 'spec.dns.host', `${host} is a Service of the mesh, which no DNS knows`, 'call it by a Route');
+    if (host === 'localhost' && dials(service, port).includes(OUTBOUND_PORT))
+      report(service, 'spec.dns', ...comesBack(service));
+  }
+  if (source?.case !== 'static') return;
+  const seen = new Map<string, number>();
+  source.value.endpoints.forEach(({ address, port }, i) => {
+    const path = `spec.static.endpoints[${i}]`;
+    const key = `${address} ${port}`;
+    const first = seen.get(key);
+    if (first !== undefined) report(service, path, `the same as endpoints[${first}]`, 'remove one of the two');
+    seen.set(key, first ?? i);
+    if (/^(?:0\.0\.0\.0|[0:]*:[0:]*)$/.test(address))
+      report(service, `${path}.address`, `${address} is no address to call`, 'write the address of the endpoint');
+    if (/^(?:127\.[\d.]+|::1)$/.test(address) && dials(service, port).includes(OUTBOUND_PORT))
+      report(service, path, ...comesBack(service));
+  });
+}
+
+/** The ports that callers dial at an endpoint. @param port the endpoint's own; 0: those of the Service. */
+function dials(service: Resource<'Service'>, port: number): number[] {
+  return port === 0 ? (service.message.spec?.ports.map((one) => one.port) ?? []) : [port];
+}
+
+function comesBack({ name }: Resource<'Service'>): [message: string, fix: string] {
+  return [
+    `port ${OUTBOUND_PORT} of localhost is the caller's own sidecar: a call to ${name} would come back to it, for ever`,
+    'write the port of the application',
+  ];
+}
+
+function checkEjection(service: Resource<'Service'>, report: Report): void {
+  const { ejectionBase, ejectionMax } = service.message.spec?.outlierDetection ?? {};
+  const baseS = ejectionBase ? seconds(ejectionBase) : EJECTION_BASE_S;
+  const maxS = ejectionMax ? seconds(ejectionMax) : EJECTION_MAX_S;
+  if (baseS <= maxS) return;
+  const field = ejectionBase ? 'ejectionBase' : 'ejectionMax';
+  const fix = ejectionBase ? (ejectionMax ? 'shorten ejectionBase' : 'add a longer ejectionMax') : 'add ejectionBase';
+  const message = `ejectionBase (${baseS} s) is longer than ejectionMax (${maxS} s)`;
+  report(service, `spec.outlierDetection.${field}`, message, fix);
+}
+
+function checkTranscoding(service: Resource<'Service'>, report: Report): void {
+  const { transcoding, ports = [] } = service.message.spec ?? {};
+  if (!transcoding) return;
+  if (!ports.some(({ protocol }) => protocol === Protocol.GRPC || protocol === Protocol.HTTP2))
+    report(
+      service,
+      'spec.transcoding',
+      'no port speaks gRPC, so no JSON becomes it',
+      'set `protocol: GRPC` on the port',
+    );
+  if (transcoding.descriptors.case !== 'descriptorSet') return;
+  const known = servicesIn(transcoding.descriptors.value);
+  if (typeof known === 'string') {
+    const fix = 'make it with `buf build -o api.binpb` or `protoc --include_imports -o`';
+    report(service, 'spec.transcoding', known, fix);
+    return;
+  }
+  transcoding.services.forEach((name, i) => {
+    if (name === '' || known.includes(name)) return;
+    const close = nearest(name, known);
+    const fix = close ? `write \`${close}\`` : `write one of ${known.join(', ')}`;
+    report(service, `spec.transcoding.services[${i}]`, `the descriptors have no service ${name}`, fix);
+  });
+}
+
+/** Full names of the gRPC services in a FileDescriptorSet, or what is wrong with it. */
+function servicesIn(descriptorSet: Uint8Array): string[] | string {
+  try {
+    const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, descriptorSet));
+    const names = [...registry].filter((type) => type.kind === 'service').map((type) => type.typeName);
+    return names.length > 0 ? names : 'the descriptors have no gRPC service';
+  } catch (error) {
+    return `is not a FileDescriptorSet with its imports: ${(error as Error).message}`;
+  }
+}
+
+function checkLocalPorts(
+  services: readonly Resource<'Service'>[],
+  policies: readonly Resource<'Authorization'>[],
+  report: Report,
+): void {
+  const taken = new Map<number, Resource<'Service'>[]>();
+  for (const service of services) {
+    const port = service.message.spec?.localPort ?? 0;
+    if (port === 0) continue;
+    const own = SIDECAR_PORTS.get(port);
+    if (own !== undefined)
+      report(service, 'spec.localPort', `the sidecar itself has port ${port} for ${own}`, 'choose another port');
+    const others = taken.get(port) ?? [];
+    taken.set(port, [...others, service]);
+    const other = others.find(
+      (one) => resourceId(one) !== resourceId(service) && commonCaller(one, service, services, policies) !== null,
+    );
+    if (other === undefined) continue;
+    const who = commonCaller(other, service, services, policies);
+    report(
+      service,
+      'spec.localPort',
+      `${resourceId(other)} opens local port ${port} too (${placeOf(other, 'spec.localPort')}), and ${who} may call both`,
+      'choose another port',
+    );
+  }
+}
