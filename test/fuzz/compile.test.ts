@@ -11,17 +11,7 @@ import { assembleAuthorization, compileAuthorization } from '../../sidecar/filte
 import { authorize } from '../../sidecar/filters/authorization/run.ts';
 import { explainRoute, matchRoute } from '../../sidecar/proxy/route.ts';
 import { Head } from '../../sidecar/wire/stream.ts';
-
-const seconds = Number(process.env['WEFT_FUZZ_SECONDS'] ?? 2);
-const seed = Number(process.env['WEFT_FUZZ_SEED'] ?? Date.now() % 2 ** 31);
-const options = {
-  seed,
-  numRuns: 1_000_000,
-  interruptAfterTimeLimit: (seconds * 1000) / 3,
-  markInterruptAsFailure: false,
-};
-const timeout = seconds * 1000 + 15_000;
-console.log(`fuzz seed ${seed}`);
+import { fuzz, fuzzTimeoutMs } from '../support/fuzz.ts';
 
 // Expressions are not what is fuzzed here: a literal stands for each, and some are refused.
 const regex = (source: string) =>
@@ -133,48 +123,32 @@ function checkAuthorization(message: Parameters<typeof compileAuthorization>[0],
   if (policy.action === 'ALLOW' && policy.rules.length === 0) expect(verdict.allowed).toBe(false);
 }
 
-test(
-  'arbitrary values in known fields',
-  () => {
-    const requestPath = fc.constantFrom('/', '/a', '/a/b', '/a/b/c?x=1', '*', '');
-    fc.assert(
-      fc.property(text, texts, list(routeRule), requestPath, (name, services, rules, path) => {
-        checkRoute(build(RouteSchema, { name, services, rules }), path);
-      }),
-      options,
-    );
-    fc.assert(
-      fc.property(
-        text,
-        texts,
-        fc.nat(3),
-        list(authorizationRule),
-        requestPath,
-        (name, services, action, rules, path) => {
-          checkAuthorization(build(AuthorizationSchema, { name, services, action, rules }), path);
-        },
-      ),
-      options,
-    );
-  },
-  timeout,
-);
+const requestPath = fc.constantFrom('/', '/a', '/a/b', '/a/b/c?x=1', '*', '');
 
-test(
-  'arbitrary bytes, where they decode',
-  () => {
-    fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 64 }), (bytes) => {
-        const route = decode(() => fromBinary(RouteSchema, bytes));
-        if (route !== null) checkRoute(route, '/a');
-        const authorization = decode(() => fromBinary(AuthorizationSchema, bytes));
-        if (authorization !== null) checkAuthorization(authorization, '/a');
-      }),
-      options,
-    );
-  },
-  timeout,
-);
+test('arbitrary values in known fields of Routes', { timeout: fuzzTimeoutMs() }, () => {
+  const property = fc.property(text, texts, list(routeRule), requestPath, (name, services, rules, path) => {
+    checkRoute(build(RouteSchema, { name, services, rules }), path);
+  });
+  fuzz('compile of Routes', property);
+});
+
+test('arbitrary values in known fields of Authorizations', { timeout: fuzzTimeoutMs() }, () => {
+  const rules = list(authorizationRule);
+  const property = fc.property(text, texts, fc.nat(3), rules, requestPath, (name, services, action, some, path) => {
+    checkAuthorization(build(AuthorizationSchema, { name, services, action, rules: some }), path);
+  });
+  fuzz('compile of Authorizations', property);
+});
+
+test('arbitrary bytes, where they decode', { timeout: fuzzTimeoutMs() }, () => {
+  const property = fc.property(fc.uint8Array({ maxLength: 64 }), (bytes) => {
+    const route = decode(() => fromBinary(RouteSchema, bytes));
+    if (route !== null) checkRoute(route, '/a');
+    const authorization = decode(() => fromBinary(AuthorizationSchema, bytes));
+    if (authorization !== null) checkAuthorization(authorization, '/a');
+  });
+  fuzz('compile of bytes', property);
+});
 
 /** Bytes that are no message are the decoder's matter. */
 function decode<T>(parse: () => T): T | null {

@@ -1,5 +1,5 @@
 // Bytes into the HTTP/2 codec: any cut of a stream of frames reads the same, random frames never throw, and what
-// the HPACK encoder writes the decoder reads. WEFT_FUZZ_SECONDS sets the time for each (default 2).
+// the HPACK encoder writes the decoder reads.
 
 import net from 'node:net';
 import fc from 'fast-check';
@@ -11,12 +11,7 @@ import { HpackEncoder } from '../../sidecar/wire/http2/hpack-encoder.ts';
 import { serveHttp2 } from '../../sidecar/wire/http2/server.ts';
 import { WireSocket } from '../../sidecar/wire/socket.ts';
 import { Head } from '../../sidecar/wire/stream.ts';
-
-const seconds = Number(process.env['WEFT_FUZZ_SECONDS'] ?? 2);
-const seed = Date.now() & 0x7fffffff;
-const options = { seed, numRuns: 1_000_000, interruptAfterTimeLimit: seconds * 1000, markInterruptAsFailure: false };
-const timeoutMs = seconds * 1000 + 10_000;
-console.log(`fuzz seed ${seed}`);
+import { fuzz, fuzzTimeoutMs } from '../support/fuzz.ts';
 
 const PREFACE = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frame(4, 0, 0, 0)]);
 const GET = Buffer.from('828684410f7777772e6578616d706c652e636f6d', 'hex');
@@ -50,23 +45,24 @@ function read(parts: Uint8Array[]): string[] {
 test(
   'frames read the same however they are cut',
   () => {
-    fc.assert(
+    fuzz(
+      'HTTP/2 frames in pieces',
       fc.property(fc.array(anyFrame, { minLength: 1, maxLength: 12 }), cuts, (list, sizes) => {
         const whole = Buffer.concat(list);
         const expected = read([whole]);
         expect(expected.length).toBe(list.length);
         expect(read(pieces(whole, sizes))).toEqual(expected);
       }),
-      options,
     );
   },
-  timeoutMs,
+  fuzzTimeoutMs(),
 );
 
 test(
   'random frames never throw',
   () => {
-    fc.assert(
+    fuzz(
+      'HTTP/2 frames of any bytes',
       fc.property(fc.array(anyFrame, { maxLength: 20 }), cuts, (list, sizes) => {
         const socket = new WireSocket(new net.Socket());
         serveHttp2(
@@ -86,10 +82,9 @@ test(
         for (const part of pieces(Buffer.concat([PREFACE, ...list]), sizes)) socket.events.onBytes(part);
         socket.destroy();
       }),
-      options,
     );
   },
-  timeoutMs,
+  fuzzTimeoutMs(),
 );
 
 test(
@@ -125,12 +120,12 @@ test(
   'random header blocks never throw',
   () => {
     const decoder = new HpackDecoder();
-    fc.assert(
+    fuzz(
+      'HPACK of any bytes',
       fc.property(fc.uint8Array({ maxLength: 200 }), (block) => void decoder.decode(block)),
-      options,
     );
   },
-  timeoutMs,
+  fuzzTimeoutMs(),
 );
 
 test(
@@ -145,7 +140,8 @@ test(
       fc.array(fc.tuple(name, fc.oneof(fc.constantFrom('', 'one', 'two'), text)), { maxLength: 20 }),
       { maxLength: 8 },
     );
-    fc.assert(
+    fuzz(
+      'HPACK to and fro',
       fc.property(lists, fc.array(fc.nat(5000)), (blocks, sizes) => {
         const encoder = new HpackEncoder();
         const decoder = new HpackDecoder();
@@ -157,8 +153,7 @@ test(
           expect(decoder.decode(encoder.finish())).toEqual(block.flat());
         }
       }),
-      options,
     );
   },
-  timeoutMs,
+  fuzzTimeoutMs(),
 );

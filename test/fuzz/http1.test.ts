@@ -3,10 +3,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Http1Parser } from '../../sidecar/wire/http1/parse.ts';
-
-const RUN_MS = Number(process.env['WEFT_FUZZ_SECONDS'] ?? '2') * 1000;
-const SEED = Number(process.env['WEFT_FUZZ_SEED'] ?? String(Date.now() % 2 ** 31));
-const LIMITS = { seed: SEED, numRuns: 1_000_000, interruptAfterTimeLimit: RUN_MS, markInterruptAsFailure: false };
+import { fuzz, fuzzTimeoutMs } from '../support/fuzz.ts';
 
 /** What the parser said, with adjacent data joined: cuts may split data, never anything else. */
 function events(pieces: Uint8Array[]): string[] {
@@ -64,17 +61,17 @@ const message = fc.constantFrom(
 );
 const sizes = fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 1, maxLength: 20 });
 
-test(`re-chunking changes nothing (seed ${SEED})`, { timeout: RUN_MS + 10_000 }, () => {
+test('re-chunking changes nothing', { timeout: fuzzTimeoutMs() }, () => {
   const property = fc.property(fc.array(message, { minLength: 1, maxLength: 4 }), sizes, (messages, by) => {
     const bytes = Buffer.from(messages.join(''), 'latin1');
     const whole = events([bytes]);
     expect(whole.filter((said) => said.startsWith('head'))).toHaveLength(messages.length);
     expect(events(cut(bytes, by))).toEqual(whole);
   });
-  fc.assert(property, LIMITS);
+  fuzz('HTTP/1.1 in pieces', property);
 });
 
-test(`no bytes make it throw (seed ${SEED})`, { timeout: RUN_MS + 10_000 }, () => {
+test('no bytes make it throw', { timeout: fuzzTimeoutMs() }, () => {
   const junk = fc.oneof(
     fc.uint8Array({ maxLength: 40 }),
     message.map((text) => Buffer.from(text, 'latin1')),
@@ -82,5 +79,5 @@ test(`no bytes make it throw (seed ${SEED})`, { timeout: RUN_MS + 10_000 }, () =
   const property = fc.property(fc.array(junk, { maxLength: 6 }), (pieces) => {
     expect(Array.isArray(events(pieces))).toBe(true);
   });
-  fc.assert(property, LIMITS);
+  fuzz('HTTP/1.1 of any bytes', property);
 });

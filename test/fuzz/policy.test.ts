@@ -4,8 +4,8 @@ import { expect, test } from 'vitest';
 import { check } from '../../control-plane/model/check.ts';
 import { decodeDocument } from '../../control-plane/source/decode.ts';
 import { parseDocuments } from '../../control-plane/source/yaml.ts';
+import { fuzz, fuzzTimeoutMs } from '../support/fuzz.ts';
 
-const SECONDS = Number(process.env['WEFT_FUZZ_SECONDS'] ?? 2);
 const WORDS = [
   'kind',
   'Service',
@@ -62,19 +62,9 @@ function readAll(name: string, text: string): void {
   }
 }
 
-function run(property: fc.IProperty<[string]>): void {
-  const seed = Date.now() | 0;
-  console.log(`fuzz seed ${seed}`);
-  fc.assert(property, {
-    seed,
-    numRuns: 1_000_000,
-    interruptAfterTimeLimit: SECONDS * 500,
-    markInterruptAsFailure: false,
-  });
-}
-
-test('any text is read without a throw', { timeout: SECONDS * 1000 + 15_000 }, () => {
-  run(
+test('any text is read without a throw', { timeout: fuzzTimeoutMs() }, () => {
+  fuzz(
+    'policies as text',
     fc.property(
       fc.array(fc.oneof(fc.constantFrom(...WORDS), fc.string()), { maxLength: 40 }).map((p) => p.join('')),
       (text) => readAll('a.yaml', text),
@@ -82,7 +72,7 @@ test('any text is read without a throw', { timeout: SECONDS * 1000 + 15_000 }, (
   );
 });
 
-test('any JSON value is read without a throw', { timeout: SECONDS * 1000 + 15_000 }, () => {
+test('any JSON value is read without a throw', { timeout: fuzzTimeoutMs() }, () => {
   const kinds = ['Service', 'Route', 'Authorization', 'Provider', 'Model', 'Telemetry'];
   const tree = fc.letrec((tie) => ({
     value: fc.oneof(
@@ -97,5 +87,8 @@ test('any JSON value is read without a throw', { timeout: SECONDS * 1000 + 15_00
   const document = fc
     .tuple(fc.constantFrom(...kinds), tree.value, tree.value)
     .map(([kind, metadata, spec]) => JSON.stringify({ kind, metadata, spec }));
-  run(fc.property(document, (text) => readAll('a.json', text)));
+  fuzz(
+    'policies as JSON',
+    fc.property(document, (text) => readAll('a.json', text)),
+  );
 });

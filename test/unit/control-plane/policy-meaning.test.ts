@@ -549,6 +549,12 @@ const GOOD: readonly (readonly [string, string])[] = [
       '  baseUrl: http://localhost:15005/v1/\n---\nkind: Model\nmetadata: { name: m }\nspec: { targets: [{ provider: p, model: m }] }\n',
     ),
   ],
+  [
+    'a target that gets nothing',
+    provider(
+      '  baseUrl: http://localhost:15004/v1\n---\nkind: Model\nmetadata: { name: m }\nspec: { targets: [{ provider: p, model: m, weight: 0 }, { provider: p, model: x }] }\n',
+    ),
+  ],
   ['no timeout', route('  hosts: [orders]\n  rules: [{ timeouts: { request: 0s, perTry: 60s, idle: 0s } }]\n')],
   [
     'a target that waits for its Services',
@@ -561,7 +567,7 @@ test.each(GOOD)('%s is no mistake', async (_what, text) => {
 });
 
 test('what a broken Service may yet get is no mistake of those that name it', async () => {
-  const text = `${service('  ports: [{ port: x }]\n')}---\n${orders}kind: Route\nmetadata: { name: r }\nspec: { hosts: [orders], rules: [{ backends: [{ service: s, port: 81 }] }] }\n---\nkind: Authorization\nmetadata: { name: a }\nspec: { action: ALLOW, targetRefs: [{ name: s, sectionName: http }], rules: [{ to: [{ ports: [81] }] }] }\n`;
+  const text = `${service('  ports: [{ port: x }]\n')}---\n${orders}kind: Route\nmetadata: { name: r }\nspec: { hosts: [orders], rules: [{ backends: [{ service: s, port: 81 }] }] }\n---\nkind: Authorization\nmetadata: { name: a }\nspec: { action: ALLOW, targetRefs: [{ name: s, sectionName: http }], rules: [{ to: [{ ports: [81] }] }] }\n---\nkind: Authorization\nmetadata: { name: b }\nspec: { action: ALLOW, rules: [{ to: [{ ports: [81] }] }] }\n`;
   expect((await read({ 'p.yaml': text })).problems.map((p) => p.resource)).toEqual(['Service/default/s']);
 });
 
