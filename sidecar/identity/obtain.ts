@@ -93,7 +93,9 @@ async function joinUntil(
   try {
     token = readFileSync(joinTokenFile, 'utf8');
   } catch (error) {
-    throw new StartError(EXIT.unavailable, `--join-token-file ${joinTokenFile}: ${(error as Error).message}`);
+    const why = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : (error as Error).message;
+    const fix = 'weft token --service-account NAME > FILE, beside the control plane, writes one';
+    throw new StartError(EXIT.unavailable, `--join-token-file ${joinTokenFile}: ${why}; ${fix}`);
   }
   const key = await newKey();
   for (let attempt = 0; ; attempt++) {

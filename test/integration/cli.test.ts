@@ -12,6 +12,7 @@ import { EMPTY_SNAPSHOT } from '../../sidecar/config/snapshot.ts';
 import { findHost } from '../../sidecar/proxy/decide.ts';
 import type { ProxyError } from '../../sidecar/wire/error.ts';
 import { ControlPlaneProcess, eventually } from '../support/control-plane.ts';
+import { until } from '../support/worker-rig.ts';
 
 const WEFT = fileURLToPath(new URL('../../deploy/cli/weft.ts', import.meta.url));
 const LAUNCHER = fileURLToPath(new URL('../../deploy/cli/weft.mjs', import.meta.url));
@@ -144,7 +145,8 @@ test('a control plane without --data-dir keeps its state below the home of its u
   const plane = new ControlPlaneProcess({ 'orders.yaml': SERVICE }, [], { XDG_STATE_HOME: home });
   cleanups.push(() => plane.remove());
   await plane.start();
-  expect(plane.output).toContain(join(home, 'weft', 'control-plane'));
+  // Its log and its ready file come by different ways.
+  await until('it says where', () => plane.output.includes(join(home, 'weft', 'control-plane')));
   const api = ['--api', `http://127.0.0.1:${plane.port('api')}`];
   const found = await run(WEFT, ['get', 'services', 'orders', ...api], { XDG_STATE_HOME: home });
   expect(found).toMatchObject({ code: 0, out: expect.stringContaining('"orders"') });
