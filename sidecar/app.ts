@@ -5,31 +5,32 @@ import { join } from 'node:path';
 import { EXIT } from '../proto/kit/exit.ts';
 import { removeReadyFile, writeReadyFile } from '../proto/kit/ready-file.ts';
 import { parseSpiffeId } from '../proto/kit/spiffe.ts';
+import { allPorts, apps, listeners, namedServices } from './addresses.ts';
 import { adminTable } from './admin/admin.ts';
 import { EXPOSITION_TYPE, expose, exposeOwn, processMetrics } from './admin/exposition.ts';
 import { serveTable } from './admin/http.ts';
 import { Readiness, readinessTable } from './admin/readiness.ts';
 import { certificateView, ownMetrics, type Seen, statsView } from './admin/views.ts';
 import { counterColumn, createCounterMemory } from './base/counters.ts';
-import type { ListenerConfig, LocalApp } from './base/messages.ts';
 import { SeriesTable } from './base/series.ts';
 import { SeriesKeeper } from './base/series-families.ts';
 import { StartError } from './base/start-error.ts';
 import { releaseYoungGeneration } from './base/young-generation.ts';
 import { ConfigInForce } from './config/in-force.ts';
 import type { Link } from './config/link.ts';
-import { type NamedService, unknownServices } from './config/named-services.ts';
+import { unknownServices } from './config/named-services.ts';
 import { RegistrationReport } from './config/registration.ts';
-import { type LoadedSnapshot, ResourceStore, readSnapshot, servicePorts, UnreadableError } from './config/store.ts';
+import { loadSnapshot } from './config/start-snapshot.ts';
+import { ResourceStore, servicePorts } from './config/store.ts';
 import { advertisedAddress, readPorts, workloadId, writePorts } from './config/workload.ts';
 import { keepRenewed } from './identity/keeper.ts';
 import { obtainIdentity, prepareStateDir } from './identity/obtain.ts';
 import { type HeldIdentity, writeStoredIdentity } from './identity/stored.ts';
-import type { NamedPort, SidecarOptions } from './options.ts';
+import type { SidecarOptions } from './options.ts';
 import { createAccessLog, createLog, type Logger } from './telemetry/log.ts';
 import { TelemetrySink } from './telemetry/sink.ts';
 import { WorkerPool } from './workers/pool.ts';
-import { type HeldPorts, holdPorts, type Wanted } from './workers/ports.ts';
+import { holdPorts } from './workers/ports.ts';
 
 /**
  * Numbers in a column of the counter memory: 16 families with their label sets; 512 KiB a worker, of which the
@@ -310,92 +311,9 @@ export async function startSidecar(
   };
 }
 
-function allPorts(options: SidecarOptions, last: Readonly<Record<string, number>>): Wanted[] {
-  const wanted: Omit<Wanted, 'lastPort'>[] = [
-    { name: 'outbound', host: options.host, port: options.outboundPort },
-    { name: 'inbound', host: options.inboundHost, port: options.inboundPort },
-    { name: 'ai', host: options.host, port: options.aiPort },
-    { name: 'admin', host: options.adminHost, port: options.adminPort },
-    { name: 'metrics', host: options.metricsHost, port: options.metricsPort },
-  ];
-  for (const { name, port } of options.local) wanted.push({ name: `local:${name}`, host: options.host, port });
-  return wanted.map((one) => ({ ...one, lastPort: last[one.name] ?? 0 }));
-}
-
-function listeners(options: SidecarOptions, ports: HeldPorts['ports'], namespace: string): ListenerConfig[] {
-  const one = (kind: ListenerConfig['kind'], host: string, name: string, service = '', servicePort = 0) => ({
-    kind,
-    host,
-    port: ports[name] as number,
-    service,
-    servicePort,
-    reusePort: options.workers > 1,
-  });
-  return [
-    one('outbound', options.host, 'outbound'),
-    one('inbound', options.inboundHost, 'inbound'),
-    one('ai', options.host, 'ai'),
-    ...options.local.map(({ name, servicePort }) =>
-      one('local', options.host, `local:${name}`, qualify(name, namespace), servicePort),
-    ),
-  ];
-}
-
-function apps(named: readonly NamedPort[], namespace: string): LocalApp[] {
-  return named.map(({ name, servicePort, port }) => ({
-    service: name === '' ? '' : qualify(name, namespace),
-    servicePort,
-    port,
-  }));
-}
-
-/** What must be known: with a control plane a wrong --app is refused by it, in its own words. */
-function namedServices(options: SidecarOptions, namespace: string): NamedService[] {
-  const of = (option: string, named: readonly NamedPort[]) =>
-    named
-      .filter(({ name }) => name !== '')
-      .map(({ name, servicePort }) => {
-        return { option: `${option} ${name}`, service: qualify(name, namespace), port: servicePort };
-      });
-  return [...of('--local', options.local), ...(options.controlPlane === null ? of('--app', options.app) : [])];
-}
-
-/** `namespace/name`. */
-function qualify(name: string, namespace: string): string {
-  return name.includes('/') ? name : `${namespace}/${name}`;
-}
-
 /** What a worker is told: no more than it needs. */
 function forWorkers({ spiffeId, privateKeyPem, chainPem, rootsPem }: HeldIdentity) {
   return { spiffeId, privateKeyPem, chainPem, rootsPem };
-}
-
-function loadSnapshot(options: SidecarOptions, log: Logger): LoadedSnapshot | null {
-  if (options.snapshot !== '') {
-    try {
-      return readSnapshot(options.snapshot, false);
-    } catch (error) {
-      const { message } = error as Error;
-      if (!(error instanceof UnreadableError)) throw new StartError(EXIT.policies, message);
-      const fix = 'is the path of --snapshot right? weft render DIR --service NAME > FILE writes one';
-      throw new StartError(EXIT.unavailable, `${message}; ${fix}`);
-    }
-  }
-  if (options.stateDir === '') return null;
-  try {
-    const loaded = readSnapshot(join(options.stateDir, 'snapshot.json'), true);
-    if (loaded !== null || options.controlPlane !== null) return loaded;
-  } catch (error) {
-    if (options.controlPlane !== null) {
-      log.warn(`${(error as Error).message}; waiting for the control plane instead`);
-      return null;
-    }
-    log.warn((error as Error).message);
-  }
-  throw new StartError(
-    EXIT.unavailable,
-    `--state-dir ${options.stateDir} holds no usable config; give --control-plane or --snapshot`,
-  );
 }
 
 function setLevel(log: Logger, level: string): boolean {

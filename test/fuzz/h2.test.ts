@@ -91,7 +91,7 @@ test(
   'random frames never throw in a client, and fail a stream once at most',
   () => {
     fuzz(
-      'http2 client frames',
+      'HTTP/2 frames of any bytes to a client',
       fc.property(fc.array(anyFrame, { maxLength: 20 }), cuts, (list, sizes) => {
         const socket = new WireSocket(new net.Socket());
         const connection = new Http2ClientConnection(socket, { onClose() {}, onRoom() {} });
