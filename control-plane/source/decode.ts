@@ -70,7 +70,7 @@ function kindOf(walk: Walk, value: Record<string, unknown>): Kind | null {
     );
     return null;
   }
-  const close = nearest(String(value.kind), kinds);
+  const close = typeof value.kind === 'string' ? nearest(value.kind, kinds) : null;
   walk.report(
     'kind',
     'value',
@@ -313,7 +313,8 @@ function numberFix(value: unknown): string {
 const UNIT_SECONDS: Readonly<Record<string, number>> = { ms: 0.001, s: 1, sec: 1, m: 60, min: 60, h: 3600 };
 
 function durationFix(value: unknown): string {
-  const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*$/.exec(String(value));
+  const written = typeof value === 'string' || typeof value === 'number' ? String(value) : '';
+  const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*$/.exec(written);
   const unit = match && UNIT_SECONDS[match[2] === '' ? 's' : (match[2] ?? '')];
   if (!match || !unit) return 'seconds with an s, such as `1.5s`';
   return `\`${Number((Number(match[1]) * unit).toFixed(9))}s\``;

@@ -6,6 +6,11 @@ import { allow, model, orders, provider, read, route, service } from '../../supp
 /** What is wrong, the text, and each problem as `line:column path | fix`. */
 const CASES: readonly (readonly [string, string, ...string[]])[] = [
   ['unknown kind', 'kind: Servce\n', '1:7 kind | write `Service`'],
+  [
+    'a map for the kind',
+    'kind: {}\n',
+    '1:7 kind | write one of Service, Route, Authorization, Provider, Model, Telemetry',
+  ],
   ['no kind', 'metadata: {}\n', '1:1 kind | write one of Service, Route, Authorization, Provider, Model, Telemetry'],
   ['wrong version', `apiVersion: weft/v2\n${orders}`, '1:13 apiVersion | write `apiVersion: weft/v1`'],
   ['not a map', '- a\n', '1:1  | start it with `kind: Service`'],
@@ -35,6 +40,11 @@ const CASES: readonly (readonly [string, string, ...string[]])[] = [
     'duration as number',
     service('  ports: [{ port: 80 }]\n  connectionPool: { connectTimeout: 5 }\n'),
     '5:37 spec.connectionPool.connectTimeout | write `5s`',
+  ],
+  [
+    'map for a duration',
+    service('  ports: [{ port: 80 }]\n  connectionPool: { connectTimeout: {} }\n'),
+    '5:37 spec.connectionPool.connectTimeout | write seconds with an s, such as `1.5s`',
   ],
   [
     'two of a oneof',
