@@ -1,4 +1,5 @@
 // A directory of policy files becomes resources and problems. The only part of the policy source that touches a disk.
+import { X509Certificate } from 'node:crypto';
 import { lstat, readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, extname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { check } from '../model/check.ts';
@@ -101,11 +102,9 @@ async function attach(directory: string, resource: Resource): Promise<{ resource
     const read = await readAttached(directory, resource, path, resource.message.spec.caFile);
     if ('fix' in read) return { resource, problems: [read] };
     const caPem = new TextDecoder().decode(read);
-    if (caPem.includes('-----BEGIN CERTIFICATE-----')) return { resource: { ...resource, caPem }, problems: [] };
-    return {
-      resource,
-      problems: [problemAt(resource, path, 'holds no PEM certificate', 'name a file of PEM certificates')],
-    };
+    const wrong = certificateMistake(caPem);
+    if (wrong === null) return { resource: { ...resource, caPem }, problems: [] };
+    return { resource, problems: [problemAt(resource, path, wrong, 'name a file of PEM certificates')] };
   }
   const descriptors = resource.kind === 'Service' ? resource.message.spec?.transcoding?.descriptors : undefined;
   if (resource.kind !== 'Service' || descriptors?.case === undefined) return { resource, problems: [] };
@@ -117,6 +116,20 @@ async function attach(directory: string, resource: Resource): Promise<{ resource
   if ('fix' in read) return { resource, problems: [read] };
   resource.message.spec!.transcoding!.descriptors = { case: 'descriptorSet', value: read };
   return { resource, problems: [] };
+}
+
+/** What keeps a PEM text from being roots to trust; null when nothing does. One bad certificate would fail every handshake. */
+function certificateMistake(pem: string): string | null {
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]*(?:-----END CERTIFICATE-----)?/g);
+  if (blocks === null) return 'holds no PEM certificate';
+  for (const [i, block] of blocks.entries()) {
+    try {
+      new X509Certificate(block);
+    } catch {
+      return `certificate ${i + 1} of ${blocks.length} cannot be read`;
+    }
+  }
+  return null;
 }
 
 async function readAttached(

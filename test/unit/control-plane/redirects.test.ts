@@ -126,6 +126,10 @@ test.each(CYCLES)('%s', (_what, routes, expected) => {
 });
 
 const HARMLESS: readonly (readonly [string, ...string[]])[] = [
+  [
+    'a rule of the same path that asks for a method and comes first',
+    route('r', 'a', [exact('/x'), full('/x')], ['{ path: { exact: /x }, method: GET }', null]),
+  ],
   ['another path', route('r', 'a', [exact('/x'), full('/y')])],
   ['a sibling that only begins alike', route('r', 'a', [prefix('/x'), full('/xy')])],
   ['another host without Routes', route('r', 'a', ['', to('b')])],
@@ -154,4 +158,11 @@ const HARMLESS: readonly (readonly [string, ...string[]])[] = [
 
 test.each(HARMLESS)('no cycle: %s', (_what, ...routes) => {
   expect(problems(...routes)).toEqual([]);
+});
+
+test('what a Route with mistakes of its own would answer is not known', () => {
+  const broken = route('s', 'a', [exact('/z'), full('/a//b')]);
+  const half = route('r', 'a', [exact('/x'), full('/y')]) + route('t', 'a', [exact('/y'), full('/x')]);
+  expect(problems(half)).toHaveLength(2);
+  expect(problems(half, broken).filter((p) => p.includes('circle'))).toEqual([]);
 });
