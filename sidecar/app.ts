@@ -21,7 +21,7 @@ import type { Link } from './config/link.ts';
 import { unknownServices } from './config/named-services.ts';
 import { RegistrationReport } from './config/registration.ts';
 import { loadSnapshot } from './config/start-snapshot.ts';
-import { ResourceStore, servicePorts } from './config/store.ts';
+import { localPorts, ResourceStore, servicePorts } from './config/store.ts';
 import { advertisedAddress, readPorts, workloadId, writePorts } from './config/workload.ts';
 import { keepRenewed } from './identity/keeper.ts';
 import { obtainIdentity, prepareStateDir } from './identity/obtain.ts';
@@ -29,6 +29,7 @@ import { type HeldIdentity, writeStoredIdentity } from './identity/stored.ts';
 import type { SidecarOptions } from './options.ts';
 import { createAccessLog, createLog, type Logger } from './telemetry/log.ts';
 import { TelemetrySink } from './telemetry/sink.ts';
+import { LocalPorts } from './workers/local-ports.ts';
 import { WorkerPool } from './workers/pool.ts';
 import { holdPorts } from './workers/ports.ts';
 
@@ -135,6 +136,7 @@ export async function startSidecar(
       telemetry.take(records);
       if (dropped > 0) series.add('telemetryDropped', dropped);
     },
+    onPortLost: (port, reason) => log.warn(`local port ${port} could not be opened: ${reason}`),
     onContained: (stack) => {
       seen.contained++;
       log.error({ stack }, 'a throw ended one connection; this is a bug');
@@ -217,9 +219,19 @@ export async function startSidecar(
   const sweep = setInterval(() => void series.sweep((idle) => pool.forget(idle)), SWEEP_EVERY_MS);
   sweep.unref();
 
+  const policyPorts = new LocalPorts({
+    host: options.host,
+    reusePort: options.workers > 1,
+    held: new Set(Object.values(ports)),
+    listen: (wanted) => pool.setLocalPorts(wanted),
+    info: (sentence) => log.info(sentence),
+    warn: (sentence) => log.warn(sentence),
+  });
+
   let serving = false;
   const configured = (): void => {
     readiness.config = true;
+    void policyPorts.update(localPorts(store));
     if (serving) return;
     serving = true;
     releaseYoungGeneration();

@@ -9,6 +9,7 @@ import { openAi } from './listen/ai.ts';
 import type { Listener, OpenListener } from './listen/context.ts';
 import { openInbound } from './listen/inbound.ts';
 import { openLocal, openOutbound } from './listen/outbound.ts';
+import { PolicyPorts } from './listen/policy-ports.ts';
 import { LiveContext } from './listen/worker-context.ts';
 import { reportSocketThrows } from './wire/socket.ts';
 
@@ -42,6 +43,7 @@ const state = new ConfigState({
   },
 });
 
+const policyPorts = new PolicyPorts(context, (port, reason) => post({ type: 'portLost', port, reason }));
 let listeners: readonly Listener[] = [];
 const opened = Promise.all(start.listeners.map((config) => OPEN[config.kind](context, config)));
 // A listener that cannot be bound ends the worker with its error: main decides what that means.
@@ -90,9 +92,13 @@ async function handle(message: ToWorker): Promise<void> {
       post({ type: 'dumped', request: message.request, result });
       return;
     }
+    case 'localPorts':
+      policyPorts.take(message.listeners);
+      return;
     case 'drain':
       await opened;
       for (const listener of listeners) listener.stop();
+      policyPorts.take([]);
       await context.drain(message.drainMs);
       state.close();
       context.telemetry.flush();

@@ -80,6 +80,8 @@ export type ToWorker =
   | { readonly type: 'identity'; readonly identity: WorkerIdentity }
   /** The slot to count a label set in that the worker asked for: its own, or that of the family's overflow series (`isOverflow`). Negative: count nowhere. */
   | { readonly type: 'series'; readonly request: number; readonly slot: number; readonly isOverflow: boolean }
+  /** The local ports that policies ask for now: those that are new are opened, those that are gone closed. */
+  | { readonly type: 'localPorts'; readonly listeners: readonly ListenerConfig[] }
   /** Another worker's `health`. */
   | HealthNews
   /** Label sets that main gives back after `seriesIdleMs`: forget them, ask again when needed. Answered by `forgot`. */
@@ -133,6 +135,8 @@ export type FromWorker =
   | { readonly type: 'dumped'; readonly request: number; readonly result: unknown }
   /** A throw was contained to one connection. */
   | { readonly type: 'contained'; readonly stack: string }
+  /** A local port of a policy could not be opened. */
+  | { readonly type: 'portLost'; readonly port: number; readonly reason: string }
   | { readonly type: 'drained' };
 
 /** One finished request as the main thread logs and traces it. Times are Unix milliseconds with a fraction. */

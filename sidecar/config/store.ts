@@ -3,7 +3,7 @@
 
 import { readFileSync } from 'node:fs';
 import { create, fromBinary, fromJsonString, toJsonString } from '@bufbuild/protobuf';
-import { ServiceSchema, SnapshotSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
+import { type Service, ServiceSchema, SnapshotSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import { readPrivateFile, writePrivateFile } from '../../proto/kit/private-file.ts';
 import type { ResourceBytes } from '../base/messages.ts';
 
@@ -137,19 +137,26 @@ export class ResourceStore {
   }
 }
 
-/** The ports of every Service in force, by resource name. What does not decode was refused, and is left out. */
+/** The ports of every Service in force, by resource name. */
 export function servicePorts(store: ResourceStore): Map<string, number[]> {
-  const ports = new Map<string, number[]>();
-  for (const { typeUrl, name, bytes } of store.all()) {
-    if (typeUrl !== SERVICE) continue;
+  return new Map(servicesOf(store).map(({ name, ports }) => [name, ports.map(({ port }) => port)]));
+}
+
+/** The local ports that the Services in force ask for. */
+export function localPorts(store: ResourceStore): { readonly service: string; readonly port: number }[] {
+  return servicesOf(store).flatMap(({ name, localPort }) =>
+    localPort === 0 ? [] : [{ service: name, port: localPort }],
+  );
+}
+
+/** What does not decode was refused, which the workers have said, and is left out. */
+function servicesOf(store: ResourceStore): Service[] {
+  return [...store.all()].flatMap(({ typeUrl, bytes }) => {
+    if (typeUrl !== SERVICE) return [];
     try {
-      ports.set(
-        name,
-        fromBinary(ServiceSchema, bytes).ports.map(({ port }) => port),
-      );
+      return [fromBinary(ServiceSchema, bytes)];
     } catch {
-      // Its workers have said so.
+      return [];
     }
-  }
-  return ports;
+  });
 }

@@ -6,6 +6,7 @@ import { EXIT } from '../../proto/kit/exit.ts';
 import type {
   ExplainQuery,
   FromWorker,
+  ListenerConfig,
   ResourceBytes,
   ResourceError,
   TelemetryRecord,
@@ -43,6 +44,8 @@ export interface PoolOwner {
   onSeries(family: string, labels: readonly string[]): { readonly slot: number; readonly isOverflow: boolean };
   onTelemetry(records: readonly TelemetryRecord[], dropped: number): void;
   onContained(stack: string): void;
+  /** A worker could not open a local port of a policy. */
+  onPortLost(port: number, reason: string): void;
   /** What a worker that started refused of the config in force. */
   onRejected(errors: readonly ResourceError[]): void;
   /** A worker died; its counter column is to be retired before the next one starts. */
@@ -73,6 +76,7 @@ export class WorkerPool {
   #deathsAtMs: number[] = [];
   #sequence = 0;
   #stopping = false;
+  #localPorts: readonly ListenerConfig[] = [];
   #onServing: (() => void)[] = [];
 
   constructor(owner: PoolOwner) {
@@ -106,6 +110,12 @@ export class WorkerPool {
       for (const error of answer.errors) errors.set(`${error.typeUrl} ${error.name}`, error);
     }
     return [...errors.values()];
+  }
+
+  /** What `localPorts` says, also to workers that start later. */
+  setLocalPorts(listeners: readonly ListenerConfig[]): void {
+    this.#localPorts = listeners;
+    for (const { thread } of this.#members) thread.postMessage({ type: 'localPorts', listeners } satisfies ToWorker);
   }
 
   setIdentity(identity: WorkerIdentity): void {
@@ -179,6 +189,7 @@ export class WorkerPool {
     if (identity !== null) thread.postMessage({ type: 'identity', identity } satisfies ToWorker);
     const upserts = this.#owner.resources();
     thread.postMessage({ type: 'resources', sequence: ++this.#sequence, upserts, removed: [] } satisfies ToWorker);
+    thread.postMessage({ type: 'localPorts', listeners: this.#localPorts } satisfies ToWorker);
   }
 
   #hear(member: Member, message: FromWorker): void {
@@ -197,6 +208,9 @@ export class WorkerPool {
         return;
       case 'telemetry':
         this.#owner.onTelemetry(message.records, message.dropped);
+        return;
+      case 'portLost':
+        this.#owner.onPortLost(message.port, message.reason);
         return;
       case 'contained':
         this.#owner.onContained(message.stack);

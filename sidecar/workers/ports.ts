@@ -85,3 +85,15 @@ function bind(host: string, port: number): Promise<Server> {
     });
   });
 }
+
+/** Null when nobody listens there and this machine has the address; else why not, as the end of a sentence. */
+export async function whyTaken(host: string, port: number): Promise<string | null> {
+  try {
+    const server = await bind(host, port);
+    await new Promise((resolve) => server.close(resolve));
+    return null;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    return code === 'EADDRINUSE' ? 'is in use' : `cannot be bound (${code ?? message})`;
+  }
+}
