@@ -72,6 +72,9 @@ async function handle(message: ToWorker): Promise<void> {
     case 'health':
       state.follow(message, context.clock.nowMs());
       return;
+    case 'ping':
+      post({ type: 'pong' });
+      return;
     case 'forget':
       context.series.forget(message.series);
       post({ type: 'forgot', request: message.request });

@@ -90,6 +90,8 @@ export type ToWorker =
       readonly request: number;
       readonly series: readonly { readonly family: string; readonly labels: readonly string[] }[];
     }
+  /** Answered by `pong`, at once unless its loop is blocked. */
+  | { readonly type: 'ping' }
   /** Why a request goes where it goes; answered by `explained`. */
   | { readonly type: 'explain'; readonly request: number; readonly query: ExplainQuery }
   /** The worker's view for `admin`: endpoints with health, config. Answered by `dumped`. */
@@ -135,6 +137,7 @@ export type FromWorker =
   | { readonly type: 'dumped'; readonly request: number; readonly result: unknown }
   /** A throw was contained to one connection. */
   | { readonly type: 'contained'; readonly stack: string }
+  | { readonly type: 'pong' }
   /** A local port of a policy could not be opened. */
   | { readonly type: 'portLost'; readonly port: number; readonly reason: string }
   | { readonly type: 'drained' };

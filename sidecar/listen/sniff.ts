@@ -4,7 +4,7 @@
 import { LIMITS } from '../base/limits.ts';
 import type { ListenerConfig } from '../base/messages.ts';
 import { WheelTimer } from '../base/timer-wheel.ts';
-import type { ByteConnection } from '../wire/socket.ts';
+import { type ByteConnection, SILENT } from '../wire/socket.ts';
 import type { WorkerContext } from './context.ts';
 
 export type Spoken = 'http1' | 'http2' | 'tls' | 'other';
@@ -50,6 +50,8 @@ export function sniff(
       context.wheel.arm(timer, LIMITS.detectTimeoutMs);
       if (spoken === null) return;
       context.wheel.cancel(timer);
+      // Whoever installs no codec hears no more: else these bytes would come back here.
+      wire.events = SILENT;
       onKnown(spoken);
       wire.events.onBytes(bytes);
     },

@@ -20,6 +20,10 @@ import { StartError } from '../base/start-error.ts';
 export const RESTARTS_MAX = 5;
 export const RESTART_WINDOW_MS = 60_000;
 
+/** A worker is asked for a sign of life this often; one that misses so many in a row is ended and started anew. */
+const PING_EVERY_MS = 2_000;
+const PINGS_MISSED_MAX = 5;
+
 /** An answer of a worker to admin; it answers in milliseconds unless its loop is blocked. */
 const ANSWER_TIMEOUT_MS = 5_000;
 
@@ -67,6 +71,8 @@ interface Member {
   /** Answers awaited, by `type:number`. */
   readonly waiting: Map<string, Waiting>;
   failure: string;
+  /** Signs of life that it owes. */
+  pings: number;
 }
 
 /** All workers of this sidecar. */
@@ -178,12 +184,23 @@ export class WorkerPool {
       name: `weft-data-path-${index}`,
       resourceLimits: RESOURCE_LIMITS,
     });
-    const member: Member = { index, thread, listening: false, applied: false, waiting: new Map(), failure: '' };
+    const member: Member = {
+      index,
+      thread,
+      listening: false,
+      applied: false,
+      waiting: new Map(),
+      failure: '',
+      pings: 0,
+    };
     this.#members[index] = member;
     thread.on('message', (message: FromWorker) => this.#hear(member, message));
     thread.on('error', (error: unknown) => {
       member.failure = error instanceof Error ? (error.stack ?? error.message) : String(error);
     });
+    const watch = setInterval(() => this.#ping(member), PING_EVERY_MS);
+    watch.unref();
+    thread.on('exit', () => clearInterval(watch));
     thread.on('exit', (code) => this.#died(member, member.failure === '' ? `exit code ${code}` : member.failure));
     const identity = this.#owner.identity();
     if (identity !== null) thread.postMessage({ type: 'identity', identity } satisfies ToWorker);
@@ -192,11 +209,26 @@ export class WorkerPool {
     thread.postMessage({ type: 'localPorts', listeners: this.#localPorts } satisfies ToWorker);
   }
 
+  /** Counts questions, not time: a machine that slept is no reason to end a worker. */
+  #ping(member: Member): void {
+    if (!member.listening) return;
+    if (member.pings >= PINGS_MISSED_MAX) {
+      member.failure = `its event loop did not turn for ${(PINGS_MISSED_MAX * PING_EVERY_MS) / 1_000} s`;
+      void member.thread.terminate();
+      return;
+    }
+    member.pings++;
+    member.thread.postMessage({ type: 'ping' } satisfies ToWorker);
+  }
+
   #hear(member: Member, message: FromWorker): void {
     switch (message.type) {
       case 'listening':
         member.listening = true;
         this.#wake();
+        return;
+      case 'pong':
+        member.pings = 0;
         return;
       case 'needSeries': {
         const found = this.#owner.onSeries(message.family, message.labels);

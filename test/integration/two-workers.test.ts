@@ -213,3 +213,14 @@ test.each(['HTTP/1.1', 'HTTP/2'])(
     expect(await other).toBe('good');
   },
 );
+
+test('one whose loop is blocked is noticed, ended and started anew', { timeout: 60_000 }, async () => {
+  const app = await apps.http((_request, response) => void response.end('good'));
+  const sidecar = await twoWorkers(app, 1);
+  const port = sidecar.ports.outbound as number;
+  await expect(callHttp(port, 'orders', { path: '/spin' })).rejects.toThrow(/hang up|ECONNRESET/);
+  await until('the death is told', () => sidecar.err.includes('its event loop did not turn for 10 s'));
+  await until('it is ready again', async () => (await sidecar.get('readiness', '/ready')).status === 200);
+  expect((await callHttp(port, 'orders')).body).toBe('good');
+  expect(await sidecar.metric('weft_worker_deaths_total')).toBe(1);
+});

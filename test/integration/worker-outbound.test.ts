@@ -247,11 +247,43 @@ test('trace context goes on: the trace stays, the span is new, the log line has 
 });
 
 /** Everything that one connection to `port` answers to `bytes`, until the worker ends it. */
-async function spoken(port: number, bytes: string): Promise<string> {
+async function spoken(port: number, bytes: string | Buffer): Promise<string> {
   const socket = connect(port, '127.0.0.1');
   socket.write(bytes);
   return text(socket);
 }
+
+test.each([
+  ['a TLS handshake', Buffer.from([0x16, 0x03, 0x01, 0x02, 0x00, 0x01]), 'tlsInsteadOfHttp'],
+  ['a protocol that is none of ours', Buffer.from('*1\r\n'), 'notHttp'],
+  ['a byte that begins no method', Buffer.from([0]), 'notHttp'],
+])('%s is counted, and its connection ended without a word', async (_name, bytes, reason) => {
+  await rig.apply(service('shop/orders'), endpoint('shop/orders', await app('v1')));
+  for (const [port, listener] of [
+    [rig.port, 'outbound'],
+    [rig.localPort, 'local'],
+  ] as const) {
+    expect(await spoken(port, bytes)).toBe('');
+    await until('counted', () => rig.count('malformed', listener, reason) === 1);
+  }
+  // Through CONNECT, as a client does that takes the proxy for one that tunnels TLS.
+  const tunnel = connect(rig.port, '127.0.0.1');
+  tunnel.write('CONNECT orders:80 HTTP/1.1\r\nhost: orders:80\r\n\r\n');
+  const [established] = (await once(tunnel, 'data')) as [Buffer];
+  expect(String(established)).toMatch(/^HTTP\/1.1 200/);
+  tunnel.write(bytes);
+  expect(await text(tunnel)).toBe('');
+  expect((await get('orders')).status).toBe(200);
+});
+
+test('what is no HTTP on an inbound port without TLS is counted and ended, too', async () => {
+  const receiver = await workerRig([{ service: 'shop/orders', port: 1, servicePort: 0 }]);
+  cleanups.push(() => receiver.close());
+  await receiver.apply(service('shop/orders'));
+  expect(await spoken(receiver.inboundPort, '*1\r\n')).toBe('');
+  await until('counted', () => receiver.count('malformed', 'inbound', 'notHttp') === 1);
+  expect(receiver.contained).toEqual([]);
+});
 
 test.each([
   ['above the root', '/../../x'],

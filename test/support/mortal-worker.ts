@@ -1,5 +1,5 @@
-// The real data-path worker with two bugs on request: a connection to its socket in WEFT_TEST_FOLDER throws where nothing
-// catches, and a request for /throw throws in the middle of the data path.
+// The real data-path worker with three bugs on request: a connection to its socket in WEFT_TEST_FOLDER throws where nothing
+// catches, a request for /throw throws in the middle of the data path, and one for /spin never ends.
 
 import { rmSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -20,5 +20,6 @@ createServer(() => {
 const { begin } = RequestServer.prototype;
 RequestServer.prototype.begin = function (...args) {
   if (args[1].path === '/throw') throw new Error('thrown by the test');
+  while (args[1].path === '/spin');
   return begin.apply(this, args);
 };
