@@ -47,6 +47,10 @@ export const LIMITS = {
   strangerStreamsMax: 100,
   /** HTTP/2 streams for an authenticated mesh peer: one connection carries a whole worker's load. */
   peerStreamsMax: 1_000,
+  /** Log lines about denied requests in a second and worker, where no policy asks for an access log: a refused caller must not fill the disk. */
+  denialLinesPerSecond: 100,
+  /** Open connections of one listener in a worker. Each costs 5 to 70 KiB, so that a flood stays below 1 GB (Envoy's edge guide: a global limit). */
+  listenerConnectionsMax: 10_000,
   /** A label set without news for this long gives its counters back: pods and routes come and go. */
   seriesIdleMs: 600_000,
   /** Label sets of one metric; the rest share one called `overflow`. A Prometheus server copes with thousands a target. */

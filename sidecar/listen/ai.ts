@@ -23,7 +23,7 @@ const SETTINGS = { listener: 'ai', scheme: 'http', streamsMax: LIMITS.peerStream
 
 /** Opens the AI listener: HTTP/1.1, and HTTP/2 with prior knowledge. */
 export const openAi: OpenListener = (context, config) =>
-  bindListener(config, (socket) => {
+  bindListener(context, config, (socket) => {
     const accept = (stream: HttpStream): ChatStream => new ModelCall(context, stream).chat;
     serveClear(context, new WireSocket(socket), accept, SETTINGS);
   });

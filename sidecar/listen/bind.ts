@@ -1,15 +1,25 @@
 // Binding a listener's address, the same for every kind.
 
 import { createServer, type Socket } from 'node:net';
+import { LIMITS } from '../base/limits.ts';
 import type { ListenerConfig } from '../base/messages.ts';
-import type { Listener } from './context.ts';
+import type { Listener, WorkerContext } from './context.ts';
 
-/** Listens; each accepted socket goes to `accept`. Rejects with the bind error (EADDRINUSE, EACCES, EADDRNOTAVAIL). */
-export function bindListener(config: ListenerConfig, accept: (socket: Socket) => void): Promise<Listener> {
-  const { host, port, reusePort } = config;
+/**
+ * Listens; each accepted socket goes to `accept`. Above `LIMITS.listenerConnectionsMax` open ones a new one is closed at
+ * once and counted. Rejects with the bind error (EADDRINUSE, EACCES, EADDRNOTAVAIL).
+ */
+export function bindListener(
+  { series }: Pick<WorkerContext, 'series'>,
+  config: ListenerConfig,
+  accept: (socket: Socket) => void,
+): Promise<Listener> {
+  const { host, port, reusePort, kind } = config;
   return new Promise((resolve, reject) => {
     // Half-open: a client that has sent its request and closed its side still gets the answer.
     const server = createServer({ allowHalfOpen: true }, accept);
+    server.maxConnections = LIMITS.listenerConnectionsMax;
+    server.on('drop', () => series.counter('guards', kind, 'connections').add(1));
     server.once('error', reject);
     server.listen({ host, port, reusePort }, () => {
       server.removeListener('error', reject);

@@ -39,7 +39,7 @@ class Inbound {
   }
 
   listen(config: ListenerConfig): Promise<Listener> {
-    return bindListener(config, (socket) => this.onSocket(socket));
+    return bindListener(this.context, config, (socket) => this.onSocket(socket));
   }
 
   private onSocket(socket: Socket): void {

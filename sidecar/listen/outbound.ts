@@ -21,7 +21,7 @@ const OUTBOUND: Origin = { direction: 'outbound', service: '', port: 0, peer: nu
 /** `--outbound-port`. */
 export function openOutbound(context: WorkerContext, config: ListenerConfig): Promise<Listener> {
   const server = serverOf(context, OUTBOUND);
-  return bindListener(config, (socket) => serveSniffed(context, new WireSocket(socket), server, 'outbound'));
+  return bindListener(context, config, (socket) => serveSniffed(context, new WireSocket(socket), server, 'outbound'));
 }
 
 /** `--local NAME=PORT`: one Service, whatever Host says. */
@@ -29,7 +29,7 @@ export function openLocal(context: WorkerContext, config: ListenerConfig): Promi
   const { service, servicePort } = config;
   const origin: Origin = { direction: 'outbound', service, port: servicePort, peer: null };
   const server = serverOf(context, origin);
-  return bindListener(config, (socket) => {
+  return bindListener(context, config, (socket) => {
     const wire = new WireSocket(socket);
     const opaque = opaqueOf(context, service, servicePort);
     if (opaque !== null) relayOpaque(context, origin, wire, opaque);

@@ -23,10 +23,15 @@ export function finish(context: ServeContext, request: ProxiedRequest, error: Pr
   stats.duration.observe((nowMs - request.startMs) / 1000);
   stats.rule(request.ruleName).count(status, grpcStatus, flag);
   if (request.attempts > 1) stats.retries.add(request.attempts - 1);
-  if (error !== null && error.kind === 'denied') context.series.counter('denied', stats.service, error.detail).add(1);
+  const denied = error !== null && error.kind === 'denied';
+  if (denied) context.series.counter('denied', stats.service, error.detail).add(1);
   const { logShare } = request.telemetry;
   const span = context.spans && request.trace.sampled;
-  const log = logShare > 0 && (error !== null || status >= 500 || context.random() < logShare);
+  // A denial is told whatever the policy: whoever wonders looks into the log first.
+  const log =
+    logShare > 0
+      ? error !== null || status >= 500 || context.random() < logShare
+      : denied && context.telemetry.takeDenialLine(nowMs);
   if (!span && !log) return;
   const mark = head.path.indexOf('?');
   const record: TelemetryRecord = {

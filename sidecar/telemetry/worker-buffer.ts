@@ -1,6 +1,7 @@
 // Log lines and spans on their way from a worker to main: gathered, sent at most every 10 ms, bounded. What does not
 // fit is dropped and counted, because a slow log must never slow requests.
 
+import { LIMITS } from '../base/limits.ts';
 import type { FromWorker, TelemetryRecord } from '../base/messages.ts';
 import { type TimerWheel, WheelTimer } from '../base/timer-wheel.ts';
 
@@ -12,6 +13,8 @@ const RECORDS_MAX = 1_000;
 export class TelemetryBuffer {
   private records: TelemetryRecord[] = [];
   private dropped = 0;
+  private denialSecond = 0;
+  private denialLines = 0;
   private readonly wheel: TimerWheel;
   private readonly post: (message: FromWorker) => void;
   private readonly timer: WheelTimer;
@@ -26,6 +29,16 @@ export class TelemetryBuffer {
     if (this.records.length >= RECORDS_MAX) this.dropped++;
     else this.records.push(record);
     if (!this.timer.armed) this.wheel.arm(this.timer, FLUSH_MS);
+  }
+
+  /** Whether one more line about a denied request may be written this second where no access log is wanted. */
+  takeDenialLine(nowMs: number): boolean {
+    const second = Math.floor(nowMs / 1_000);
+    if (second !== this.denialSecond) {
+      this.denialSecond = second;
+      this.denialLines = 0;
+    }
+    return this.denialLines++ < LIMITS.denialLinesPerSecond;
   }
 
   /** Sends what there is; the last call before the worker ends. */

@@ -8,7 +8,10 @@ import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { AuthorizationSchema, TelemetrySchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import { AuthorizationAction } from '../../proto/gen/weft/policy/v1/authorization_pb.js';
+import { threadClock } from '../../sidecar/base/clock.ts';
 import type { ResourceBytes, TelemetryRecord } from '../../sidecar/base/messages.ts';
+import { TimerWheel } from '../../sidecar/base/timer-wheel.ts';
+import { TelemetryBuffer } from '../../sidecar/telemetry/worker-buffer.ts';
 import { endpoint, resource, service, type WorkerRig, workerRig } from '../support/worker-rig.ts';
 
 let caller: WorkerRig;
@@ -94,4 +97,18 @@ test('a call to no Service is logged by the share of the caller', async () => {
 test('a log share above 0 logs every failure and about that share of the rest', async () => {
   await caller.apply(telemetry('shop/web', share(0, 0.001)));
   expect((await call('stock')).out).toMatchObject([{ log: true, status: 404 }]);
+});
+
+test('a denial is a line in the log whatever the policy, and a flood of them is a hundred a second', async () => {
+  const nobody = { name: 'shop/all', services: ['shop/orders'], action: AuthorizationAction.ALLOW, rules: [] };
+  await receiver.apply(resource(AuthorizationSchema, 'shop/all', nobody));
+  const seen = await call();
+  expect(seen.in).toMatchObject([{ log: true, status: 403, flag: 'RBAC', detail: '(no ALLOW matches)' }]);
+  const buffer = new TelemetryBuffer(new TimerWheel(threadClock), () => {});
+  const lines = (nowMs: number): number => {
+    let count = 0;
+    for (let i = 0; i < 200; i++) if (buffer.takeDenialLine(nowMs + i)) count++;
+    return count;
+  };
+  expect([lines(5_000), lines(5_300), lines(6_000)]).toEqual([100, 0, 100]);
 });

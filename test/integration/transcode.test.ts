@@ -80,7 +80,7 @@ beforeEach(async () => {
     const origin = { direction: 'outbound', service: '', port: 0, peer: null } as const;
     const accept = acceptorOf(context, origin);
     const settings = { listener: 'outbound', scheme: 'http', streamsMax: 100 } as const;
-    return bindListener(config, (socket) => serveClear(context, new WireSocket(socket), accept, settings));
+    return bindListener(context, config, (socket) => serveClear(context, new WireSocket(socket), accept, settings));
   }, 'outbound');
   configure(port);
 });
