@@ -234,7 +234,6 @@ export async function startSidecar(
     void policyPorts.update(localPorts(store));
     if (serving) return;
     serving = true;
-    releaseYoungGeneration();
     for (const sentence of unknownServices(namedServices(options, namespace), servicePorts(store))) log.warn(sentence);
     log.info({ ports, identity: seen.identity?.spiffeId }, 'serving');
     try {
@@ -280,10 +279,12 @@ export async function startSidecar(
       },
       onConnected: () => {
         seen.linkError = '';
+        releaseYoungGeneration();
         log.info('in sync with the control plane');
       },
       onLost: (reason, retryMs) => {
         seen.linkError = reason;
+        releaseYoungGeneration();
         log.warn(`no control plane: ${reason}; again in ${Math.round(retryMs)} ms, and serving what is known`);
       },
       onRegistered: (endpoints) => registration.onRegistered(endpoints),
@@ -300,7 +301,7 @@ export async function startSidecar(
       now: Date.now,
       random: Math.random,
     });
-  }
+  } else releaseYoungGeneration();
 
   return {
     async drain() {

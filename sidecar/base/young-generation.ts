@@ -1,5 +1,6 @@
 // Start-up memory. Loading a program fills V8's young generation with what stays for good, and V8 doubles it each time,
-// to 16 MiB a thread that nothing at rest needs. Held small until the program serves, it grows with the requests as ever.
+// to 16 MiB a thread that nothing at rest needs. Held small until everything is loaded and the control plane has spoken or is not there,
+// it grows with the requests as ever.
 
 import { setFlagsFromString } from 'node:v8';
 
