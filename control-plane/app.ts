@@ -23,10 +23,11 @@ import { SignLimit } from './identity/sign-limit.ts';
 import { TokenStore } from './identity/tokens.ts';
 import { Index } from './index/index.ts';
 import { PolicyNeeds } from './index/policy-needs.ts';
-import type { Problem } from './model/resource.ts';
 import { type ControlPlaneOptions, NO_PORT } from './options.ts';
-import { unreadableDirectory } from './source/unreadable.ts';
-import { PolicySource } from './source/watch.ts';
+import { fateOf, openPolicies } from './source/start.ts';
+import { PolicyStore } from './source/store.ts';
+import type { Remembered } from './source/stored.ts';
+import type { PolicyState } from './source/watch.ts';
 import { metricsServer } from './telemetry/http.ts';
 import { createMetrics, typeLabel } from './telemetry/metrics.ts';
 import { Registry } from './workloads/registry.ts';
@@ -79,11 +80,18 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     });
     undo.push(() => tls.close());
 
-    // Policies: read once before anything serves, then watched.
-    const source = await openPolicies(options.policies, {
+    // Policies: read once before anything serves, beside what was in force before the start, then watched.
+    const store = new PolicyStore({
+      dataDir: options.dataDir,
+      directory: options.policies,
+      onError: (error) => log.error({ error: error.message }, 'the policies in force could not be stored'),
+    });
+    undo.push(() => store.close());
+    const remembered = readStored(store, (warning) => log.warn(warning));
+    const source = await openPolicies(options.policies, remembered, {
       onChange(state) {
         log.info({ revision: state.revision, problems: state.problems.length }, 'policies changed');
-        logProblems(state.problems);
+        take(state);
         policies = new PolicyNeeds(state.resources, trust, policies);
         index.setPolicies((id) => policies.of(id));
         registry.setPolicies(state.resources);
@@ -91,10 +99,11 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       onTrouble: (error) => log.warn({ error: error.message }, 'watching policies failed; comparing at intervals'),
     });
     undo.push(() => source.close());
-    const logProblems = (problems: readonly Problem[]): void => {
-      for (const problem of problems) log.warn({ ...problem }, 'a policy is wrong; its last good state stays');
+    const take = (state: PolicyState): void => {
+      for (const problem of state.problems) log.warn({ ...problem }, fateOf(problem));
+      store.save(state);
     };
-    logProblems(source.state.problems);
+    take(source.state);
 
     // The index and those who write to it: policies and registered workloads.
     const trust = { trustDomain, roots: authority.trustBundle };
@@ -263,26 +272,14 @@ async function open<T>(build: () => T | Promise<T>): Promise<T> {
   }
 }
 
-/**
- * A start has no last good state to keep. What is wrong is left out, unless that could let in who should stay out:
- * a mistake in an Authorization, or in a file of which not all can be told.
- */
-async function openPolicies(
-  directory: string,
-  observer: Parameters<typeof PolicySource.open>[1],
-): Promise<PolicySource> {
-  const source = await PolicySource.open(directory, observer).catch((error: Error) => {
-    const why = unreadableDirectory(directory, error);
-    throw why === null ? error : new StartError(EXIT.unavailable, `--policies: ${why}`);
-  });
-  const dangerous = source.state.problems.filter(
-    ({ resource }) => resource.startsWith('Authorization') || resource === '',
-  );
-  if (dangerous.length === 0) return source;
-  source.close();
-  const lines = dangerous.map((p) => `${p.file}:${p.line}:${p.column}: ${p.message}\n  fix: ${p.fix}`);
-  const why = 'a start without these policies could allow what they deny';
-  throw new StartError(EXIT.policies, `${why}; mend them first:\n${lines.join('\n')}`);
+/** What is of no use is told of and replaced by the next write; until then the start is as strict as a first one. */
+function readStored(store: PolicyStore, warn: (message: string) => void): Remembered | null {
+  try {
+    return store.read();
+  } catch (error) {
+    warn(`${store.path} is not used: ${(error as Error).message}; without it no last good state of a policy is known`);
+    return null;
+  }
 }
 
 function bindGrpc(

@@ -37,7 +37,7 @@ export const CONTROL_PLANE_OPTIONS = {
   policies: option('DIR', 'directory of policies (.yaml, .yml, .json), watched; needed', '', parseText),
   dataDir: option(
     'DIR',
-    'root key, tokens, registrations, admin token: kept over restarts, for one control plane at a time. Below the home of the user, so that a first try needs no rights; a service names its own, such as /var/lib/weft',
+    'root key, tokens, registrations, admin token, policies in force: kept over restarts, so that a policy that is wrong at a restart keeps its last good state; for one control plane at a time. Below the home of the user, so that a first try needs no rights; a service names its own, such as /var/lib/weft',
     defaultStateDir('control-plane'),
     parseText,
     '$XDG_STATE_HOME/weft/control-plane, else ~/.local/state/weft/control-plane',

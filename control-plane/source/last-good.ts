@@ -6,10 +6,16 @@ import type { Problem, Resource } from '../model/resource.ts';
 import { resourceId } from '../model/resource.ts';
 import type { Policies } from './files.ts';
 
+/** A mistake, and what became of what it is in. */
+export interface TakenProblem extends Problem {
+  /** What was right before, of this resource or of this file, is in force; otherwise what is wrong is left out. */
+  readonly lastGoodStays: boolean;
+}
+
 /** What is taken, and every mistake that kept something from being taken. */
 export interface Taken {
   readonly resources: readonly Resource[];
-  readonly problems: readonly Problem[];
+  readonly problems: readonly TakenProblem[];
 }
 
 /** A problem that names a resource completely: `kind/namespace/name`. */
@@ -33,7 +39,7 @@ export function takeGood(before: readonly Resource[], read: Policies): Taken {
     // '.' is the directory as a whole: too many files to read them all.
     if (wrongIds.has(id) || unclear.has(resource.place.file) || unclear.has('.')) taken.set(id, resource);
   }
-  if (problems.length === 0) return { resources: [...taken.values()], problems };
+  if (problems.length === 0) return { resources: [...taken.values()], problems: [] };
   // Kept states meet new ones that were checked without them. Each round takes at least one new one back.
   const fresh = new Set(read.resources.map(resourceId));
   for (;;) {
@@ -41,7 +47,7 @@ export function takeGood(before: readonly Resource[], read: Policies): Taken {
     const all = [...taken.values()].sort((a, b) => Number(fresh.has(resourceId(a))) - Number(fresh.has(resourceId(b))));
     const checked = check(all, new Set());
     const found = checked.problems.filter((problem) => fresh.has(problem.resource));
-    if (found.length === 0) return { resources: [...taken.values()], problems };
+    if (found.length === 0) return { resources: [...taken.values()], problems: withFate(problems, taken, fresh) };
     problems.push(...found);
     for (const id of new Set(found.map((problem) => problem.resource))) {
       fresh.delete(id);
@@ -50,4 +56,19 @@ export function takeGood(before: readonly Resource[], read: Policies): Taken {
       else taken.set(id, kept);
     }
   }
+}
+
+/** Says of each problem whether a state from before stays: of its resource, or where that is not known, of its file. */
+function withFate(
+  problems: readonly Problem[],
+  taken: ReadonlyMap<string, Resource>,
+  fresh: ReadonlySet<string>,
+): TakenProblem[] {
+  const kept = [...taken].filter(([id]) => !fresh.has(id));
+  const ids = new Set(kept.map(([id]) => id));
+  const files = new Set(kept.map(([, resource]) => resource.place.file));
+  return problems.map((problem) => {
+    if (COMPLETE_ID.test(problem.resource)) return { ...problem, lastGoodStays: ids.has(problem.resource) };
+    return { ...problem, lastGoodStays: problem.file === '.' ? ids.size > 0 : files.has(problem.file) };
+  });
 }

@@ -4,16 +4,17 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
-import type { Problem, Resource } from '../model/resource.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Resource } from '../model/resource.ts';
 import { type Policies, readPolicies } from './files.ts';
-import { takeGood } from './last-good.ts';
+import { type TakenProblem, takeGood } from './last-good.ts';
 
 /** The policies in force. Replaced whole, never changed. */
 export interface PolicyState {
   /** Counts the changes since the program started, from 1. */
   readonly revision: number;
   readonly resources: readonly Resource[];
-  readonly problems: readonly Problem[];
+  readonly problems: readonly TakenProblem[];
 }
 
 /** Hears of changes. */
@@ -61,9 +62,22 @@ export class PolicySource {
     this.#onEvent();
   }
 
-  /** Reads the directory and watches it. Rejects when it cannot be read. */
-  static async open(directory: string, observer: PolicyObserver): Promise<PolicySource> {
-    const { resources, problems } = takeGood([], await readPolicies(directory));
+  /**
+   * Reads the directory and watches it. Rejects when it cannot be read.
+   * @param before what was in force when somebody last watched: what is wrong keeps it. None by default.
+   */
+  static async open(
+    directory: string,
+    observer: PolicyObserver,
+    before: readonly Resource[] = [],
+  ): Promise<PolicySource> {
+    const read = await readPolicies(directory);
+    let taken = takeGood(before, read);
+    if (losesFrom(read.files, before, taken.resources)) {
+      await sleep(SECOND_LOOK_MS);
+      taken = takeGood(before, await readPolicies(directory));
+    }
+    const { resources, problems } = taken;
     return new PolicySource(directory, { revision: 1, resources, problems }, observer);
   }
 
@@ -146,11 +160,11 @@ export class PolicySource {
   #fail(error: Error): void {
     const message = `the directory cannot be read: ${error.message}`;
     const fix = 'bring it back; until then all policies stay as they are';
-    const problem = { file: '.', line: 0, column: 0, fieldPath: '', message, fix, resource: '' };
+    const problem = { file: '.', line: 0, column: 0, fieldPath: '', message, fix, resource: '', lastGoodStays: true };
     this.#set(this.#state.resources, [problem]);
   }
 
-  #set(resources: readonly Resource[], problems: readonly Problem[]): void {
+  #set(resources: readonly Resource[], problems: readonly TakenProblem[]): void {
     const before = this.#state;
     if (sameProblems(before.problems, problems) && sameResources(before.resources, resources)) return;
     this.#state = { revision: before.revision + 1, resources, problems };
@@ -189,7 +203,7 @@ function plainValue(_key: string, value: unknown): unknown {
   return value instanceof Uint8Array ? Buffer.from(value).toString('base64') : value;
 }
 
-function sameProblems(a: readonly Problem[], b: readonly Problem[]): boolean {
+function sameProblems(a: readonly TakenProblem[], b: readonly TakenProblem[]): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 

@@ -76,10 +76,11 @@ export async function printStatus(options: ApiOptions, out: Output): Promise<voi
       out.write(`\n${spiffeId} refused ${typeUrl.split('.').at(-1)} ${name}: ${reason}\n`);
     }
   }
-  for (const { file, line, column, fieldPath, message, fix, resource } of status.problems) {
+  for (const { file, line, column, fieldPath, message, fix, resource, lastGoodStays } of status.problems) {
     const field = fieldPath === '' ? '' : `${fieldPath}: `;
     const whose = resource === '' ? '' : ` (${resource})`;
-    out.write(`\n${file}:${line}:${column}: ${field}${message}${whose}; its last good state stays\n  fix: ${fix}\n`);
+    const fate = lastGoodStays ? 'its last good state stays' : 'it is left out';
+    out.write(`\n${file}:${line}:${column}: ${field}${message}${whose}; ${fate}\n  fix: ${fix}\n`);
   }
 }
 

@@ -118,3 +118,22 @@ test('a right resource that contradicts the last state of a wrong one waits for 
   expect(shown(after)).toEqual(['Service a 81', 'Service b 80']);
   expect(after.problems).toEqual([]);
 });
+
+test.each<[string, Files, [string, boolean][]]>([
+  ['a wrong field', { 'a.yaml': service('a', 'x') }, [['Service/default/a', true]]],
+  ['a new wrong one', { 'c.yaml': service('c', 'x') }, [['Service/default/c', false]]],
+  ['a file that does not parse', { 'b.yaml': 'kind: {Service' }, [['', true]]],
+  ['a new file that does not parse', { 'c.yaml': 'kind: {Service' }, [['', false]]],
+  [
+    'a wrong one beside what is kept of another file',
+    { 'a.yaml': service('a', 'x'), 'c.yaml': `${service('c', 80)}---\nmetadata: { name: d }\n` },
+    [
+      ['Service/default/a', true],
+      ['', false],
+    ],
+  ],
+])('of %s is said whether its last good state stays', async (_what, edit, expected) => {
+  const before = await take([], GOOD);
+  const { problems } = await take(before.resources, edit);
+  expect(problems.map(({ resource, lastGoodStays }) => [resource, lastGoodStays])).toEqual(expected);
+});
