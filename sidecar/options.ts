@@ -94,7 +94,7 @@ export const SIDECAR_OPTIONS = {
   ),
   outboundPort: option(
     'PORT',
-    "calls of the applications, by Host or as their HTTP proxy; Istio's number",
+    "calls of the applications, by Host or as their HTTP proxy; a port in Host is one of the Service, or this one, 80 or 443 for its first; Istio's number",
     15001,
     parsePort,
   ),

@@ -80,7 +80,7 @@ async function handle(message: ToWorker): Promise<void> {
       post({ type: 'forgot', request: message.request });
       return;
     case 'explain': {
-      const result = explain(context.snapshot, message.query, context.clock.nowMs());
+      const result = explain(context.snapshot, message.query, context.clock.nowMs(), context.outboundPort);
       post({ type: 'explained', request: message.request, result });
       return;
     }

@@ -4,7 +4,7 @@ import { normalizePath } from '../../proto/kit/path.ts';
 import { parseSpiffeId } from '../../proto/kit/spiffe.ts';
 import type { ExplainQuery } from '../base/messages.ts';
 import { authorize, type PeerIdentity } from '../filters/authorization/run.ts';
-import { destinationOf, findHost, portInAuthority } from '../proxy/decide.ts';
+import { destinationOf, findHost, findPort, portInAuthority } from '../proxy/decide.ts';
 import { replyFor } from '../proxy/respond.ts';
 import type { CompiledBackend, CompiledHost, CompiledRule } from '../proxy/route.ts';
 import { explainRoute, matchHost } from '../proxy/route.ts';
@@ -13,25 +13,26 @@ import { ProxyError } from '../wire/error.ts';
 import { Head } from '../wire/stream.ts';
 import type { Snapshot } from './snapshot.ts';
 
-/** Plain data for people and for `--json`. */
-export function explain(snapshot: Snapshot, query: ExplainQuery, nowMs: number): object {
+/** Plain data for people and for `--json`. @param outboundPort of the listener that applications call. */
+export function explain(snapshot: Snapshot, query: ExplainQuery, nowMs: number, outboundPort: number): object {
   const path = normalizePath(query.path === '' ? '/' : query.path);
   if (path.error !== null) return { decision: 'refused', status: 400, why: path.error };
   const full = path.query === null ? path.path : `${path.path}?${path.query}`;
   const head = Head.request(query.method, 'http', query.authority.toLowerCase(), full, [...query.headers]);
   return query.direction === 'inbound'
     ? explainInbound(snapshot, head, path.path, query.caller)
-    : explainOutbound(snapshot, head, nowMs);
+    : explainOutbound(snapshot, head, nowMs, outboundPort);
 }
 
-function explainOutbound(snapshot: Snapshot, head: Head, nowMs: number): object {
+function explainOutbound(snapshot: Snapshot, head: Head, nowMs: number, outboundPort: number): object {
   const known = findHost(snapshot, '', head.authority);
   if (known instanceof ProxyError) return { decision: 'refused', status: 404, why: known.detail };
+  const port = findPort(snapshot, known, head.authority, outboundPort);
+  if (port instanceof ProxyError) return { decision: 'refused', status: 404, host: known.service, why: port.detail };
   const { route, reasons } = explainRoute(snapshot.table, head);
   if (route === null)
     return { decision: 'refused', status: 404, host: known.service, why: 'no rule matches', rules: reasons };
   const { rule } = route;
-  const port = portInAuthority(head.authority);
   const redirected = rule.filters.redirect !== null;
   const backends = redirected ? [] : explainBackends(snapshot, known, rule, port, nowMs);
   // One of several may be picked that cannot be sent to: its own line says so.

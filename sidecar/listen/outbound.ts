@@ -4,7 +4,7 @@
 import { LIMITS } from '../base/limits.ts';
 import type { ListenerConfig } from '../base/messages.ts';
 import type { Destination } from '../config/snapshot.ts';
-import { findHost, portInAuthority, portOf } from '../proxy/decide.ts';
+import { findHost, findPort, portOf } from '../proxy/decide.ts';
 import type { Origin } from '../proxy/origin.ts';
 import { RequestServer } from '../proxy/serve.ts';
 import { ProxyError } from '../wire/error.ts';
@@ -66,9 +66,8 @@ function connect(context: WorkerContext, stream: HttpStream, head: Head): ProxyE
   const { snapshot } = context;
   const host = findHost(snapshot, '', head.authority);
   if (host instanceof ProxyError) return host;
-  const named = portInAuthority(head.authority);
-  const service = snapshot.services.get(host.service);
-  const port = service?.ports.has(named) === true ? named : 0;
+  const port = findPort(snapshot, host, head.authority, context.outboundPort);
+  if (port instanceof ProxyError) return port;
   const origin: Origin = { direction: 'outbound', service: host.service, port, peer: null };
   stream.writeHead(Head.response(200, []), false);
   const wire = tunnelSocket(stream);

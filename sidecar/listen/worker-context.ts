@@ -20,6 +20,7 @@ export class LiveContext implements WorkerContext {
   readonly series: WorkerSeries;
   readonly telemetry: TelemetryBuffer;
   readonly spans: boolean;
+  readonly outboundPort: number;
   snapshot: Snapshot = EMPTY_SNAPSHOT;
   identity: IdentityState | null = null;
   draining = false;
@@ -33,6 +34,7 @@ export class LiveContext implements WorkerContext {
     this.start = start;
     this.post = post;
     this.spans = start.spans;
+    this.outboundPort = start.listeners.find(({ kind }) => kind === 'outbound')?.port ?? 0;
     // Column 0 is main's.
     this.series = new WorkerSeries(start.counters, start.workerIndex + 1, post);
     this.telemetry = new TelemetryBuffer(this.wheel, (message) => {

@@ -18,6 +18,10 @@ export interface Decision {
   readonly labels: readonly string[];
 }
 
+/** RFC 9110 §4.2.1 and §4.2.2: what a client means that names no port, and some name it all the same. */
+const HTTP_PORT = 80;
+const HTTPS_PORT = 443;
+
 export const NO_LABELS: readonly string[] = [];
 
 /** The host key under which the table always knows a Service: `name.namespace`. */
@@ -35,6 +39,26 @@ export function findHost(snapshot: Snapshot, fixed: string, authority: string): 
     name === ''
       ? 'the request names no host: send a Host header with the name of a Service'
       : `no Service of this mesh is called ${name}, or its Authorization does not let this identity call it: \`weft get services\` lists them`;
+  return new ProxyError('noRoute', 'local', detail);
+}
+
+/**
+ * The port of `host` that an outbound request names; 0: none, or one that says nothing: many clients always name a port,
+ * be it the one that they dial or the scheme's default.
+ * @param dialed the port of the listener, as in `orders.localhost:15001`.
+ */
+export function findPort(
+  snapshot: Snapshot,
+  host: CompiledHost,
+  authority: string,
+  dialed: number,
+): number | ProxyError {
+  const named = portInAuthority(authority);
+  const service = snapshot.services.get(host.service);
+  if (named === 0 || service === undefined || service.ports.has(named)) return named;
+  if (named === dialed || named === HTTP_PORT || named === HTTPS_PORT) return 0;
+  const ports = Array.from(service.ports.keys()).join(', ');
+  const detail = `${service.name} has no port ${named}; its ports are: ${ports}. Name one of them, or none for its first HTTP port`;
   return new ProxyError('noRoute', 'local', detail);
 }
 

@@ -19,6 +19,8 @@ export interface ServeContext {
   readonly telemetry: TelemetryBuffer;
   /** Exchanged by config/state.ts; a request reads it once, at its head. */
   snapshot: Snapshot;
+  /** Of the outbound listener: clients that dial it by name say it in Host. 0: there is none. */
+  readonly outboundPort: number;
   /** Whether anybody exports spans; without, none are recorded. Trace context is passed on in any case. */
   readonly spans: boolean;
   /** Counts requests that never reached a Service. */

@@ -16,7 +16,7 @@ import { ProxyError } from '../wire/error.ts';
 import { headerValue, removeHeader, setHeader } from '../wire/headers.ts';
 import { Head, type HttpStream, type StreamAcceptor } from '../wire/stream.ts';
 import { type AttemptContext, RequestPlan } from './attempt.ts';
-import { admit, chooseDestination, type Decision, findHost, findRoute, hostOf, portInAuthority } from './decide.ts';
+import { admit, chooseDestination, type Decision, findHost, findPort, findRoute, hostOf } from './decide.ts';
 import { finish } from './finish.ts';
 import type { Origin, ServeContext } from './origin.ts';
 import { type AttemptPolicy, Exchange } from './relay.ts';
@@ -174,7 +174,9 @@ export class RequestServer implements AttemptContext {
     const { fixedHost } = this;
     const host = findHost(snapshot, fixedHost, head.authority);
     if (host instanceof ProxyError) return host;
-    const port = fixedHost === '' ? portInAuthority(head.authority) : this.origin.port;
+    const { outboundPort } = this.context;
+    const port = fixedHost === '' ? findPort(snapshot, host, head.authority, outboundPort) : this.origin.port;
+    if (port instanceof ProxyError) return port;
     // A local port is one Service whatever Host says, and the receiver refuses a host of another one.
     if (fixedHost !== '' && matchHost(snapshot.table, head.authority) !== host) head.authority = fixedHost;
     const route = findRoute(host, head);

@@ -48,14 +48,41 @@ async function get(host: string, path = '/', more: http.RequestOptions = {}) {
   return { status: response.statusCode, headers: response.headers, body: await text(response) };
 }
 
-test.each(['orders', 'orders.shop', 'orders.shop.mesh', 'orders:80', 'orders.localhost:15001', 'ORDERS'])(
-  'a call to %s reaches the Service',
-  async (host) => {
-    await rig.apply(service('shop/orders'), endpoint('shop/orders', await app('v1')));
-    const answer = await get(host, '/a?b=c');
-    expect([answer.status, answer.body.split(' ').slice(0, 2)]).toEqual([200, ['v1', '/a?b=c']]);
-  },
-);
+test.each([
+  'orders',
+  'orders.shop',
+  'orders.shop.mesh',
+  'orders:80',
+  'orders:443',
+  'orders:DIALED',
+  'orders.localhost:DIALED',
+  'ORDERS',
+])('a call to %s reaches the Service', async (host) => {
+  await rig.apply(service('shop/orders'), endpoint('shop/orders', await app('v1')));
+  const answer = await get(host.replace('DIALED', String(rig.port)), '/a?b=c');
+  expect([answer.status, answer.body.split(' ').slice(0, 2)]).toEqual([200, ['v1', '/a?b=c']]);
+});
+
+test.each([
+  ['orders:9999', '/'],
+  ['orders.localhost:9999', '/'],
+  ['orders:9999', 'http://orders:9999/'],
+])('a port that the Service does not have is answered 404 with those it has: Host %s, %s', async (host, path) => {
+  await rig.apply(
+    service('shop/orders', { ports: [{ port: 8080 }, { port: 8081 }] }),
+    route('shop/r', { services: ['shop/orders'], rules: [{ backends: [{ service: 'shop/orders', weight: 1 }] }] }),
+  );
+  const answer = await get(host, path);
+  expect([answer.status, answer.headers['x-weft-error']]).toEqual([404, 'NR']);
+  expect(answer.body).toContain('shop/orders has no port 9999; its ports are: 8080, 8081.');
+  expect(await rig.explain({ authority: 'orders:9999' })).toMatchObject({ decision: 'refused', status: 404 });
+});
+
+test('a local port is its Service whatever port Host names', async () => {
+  await rig.apply(service('shop/orders'), endpoint('shop/orders', await app('v1')));
+  for (const host of [`localhost:${rig.localPort}`, 'orders:9999'])
+    expect((await get(host, '/', { port: rig.localPort })).status).toBe(200);
+});
 
 test('an unknown host is answered 404 in words that help, and counted', async () => {
   const answer = await get('stock');
@@ -102,6 +129,9 @@ test('CONNECT to a Service is a redirected connection, and to anything else refu
   expect(await text(socket)).toContain('v1 /t orders');
   const refused = await tunnel('example.com:443');
   expect(refused.response.statusCode).toBe(404);
+  const elsewhere = await spoken(rig.port, 'CONNECT orders:9999 HTTP/1.1\r\nhost: orders:9999\r\n\r\n');
+  expect(elsewhere).toMatch(/^HTTP\/1\.1 404 /);
+  expect(elsewhere).toContain('shop/orders has no port 9999; its ports are: 80.');
 });
 
 test('one tunnel carries several kept-alive requests', async () => {

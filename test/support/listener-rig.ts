@@ -106,6 +106,7 @@ export async function listenerRig(
     telemetry: new TelemetryBuffer(wheel, post),
     snapshot: EMPTY_SNAPSHOT as Snapshot,
     spans: false,
+    outboundPort: config.kind === 'outbound' ? config.port : 0,
     unknownStats: (direction) => new RequestStats(series, direction, ''),
     start: {
       workerIndex: 0,
