@@ -3,9 +3,9 @@
 import { once } from 'node:events';
 import * as http from 'node:http';
 import * as http2 from 'node:http2';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { Readable } from 'node:stream';
-import { buffer } from 'node:stream/consumers';
+import { buffer, text } from 'node:stream/consumers';
 import { afterEach, describe, expect, test } from 'vitest';
 import { type RelayProxy, relayProxy } from '../support/relay-proxy.ts';
 
@@ -148,6 +148,41 @@ async function deadPort(): Promise<number> {
   await once(server, 'close');
   return port;
 }
+
+/** An upstream whose second chunk is none: a good head, three good bytes, and nonsense, in one segment. */
+async function brokenUpstream(): Promise<number> {
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\nXX'));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  cleanups.push(() => server.close());
+  return (server.address() as AddressInfo).port;
+}
+
+test('what came before a bad chunk reaches an HTTP/1.1 caller, and no last chunk', async () => {
+  const proxy = await relayProxy('http1', 'http1', [await brokenUpstream()]);
+  cleanups.push(() => proxy.close());
+  const socket = connect(proxy.port, '127.0.0.1');
+  socket.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n');
+  expect(await text(socket)).toBe('HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n');
+  expect(proxy.finished[0]?.error?.source).toBe('upstream');
+});
+
+test('what came before a bad chunk reaches an HTTP/2 caller, and then RST_STREAM', async () => {
+  const proxy = await relayProxy('http2', 'http1', [await brokenUpstream()]);
+  cleanups.push(() => proxy.close());
+  const session = http2.connect(`http://127.0.0.1:${proxy.port}`);
+  cleanups.push(() => session.close());
+  const stream = session.request({ ':path': '/' });
+  const got: string[] = [];
+  stream.on('response', (headers) => got.push(`${headers[':status']}`));
+  stream.on('data', (chunk: Buffer) => got.push(chunk.toString()));
+  const [error] = (await once(stream, 'error')) as [Error];
+  expect(got).toEqual(['200', 'abc']);
+  expect(error.message).toContain('NGHTTP2_');
+});
 
 test('an upstream that is not there is answered here, by name', async () => {
   const proxy = await relayProxy('http1', 'http1', [await deadPort()]);

@@ -22,6 +22,8 @@ export interface ServerStreamHost {
   continueLater(stream: ServerStream): void;
   /** The stream was abandoned. */
   drop(stream: ServerStream): void;
+  /** Ends the connection behind what was written. */
+  cut(): void;
   /** The response, or the request, has ended. */
   settle(stream: ServerStream): void;
 }
@@ -154,7 +156,7 @@ export class ServerStream implements HttpStream {
 
   private abandon(error: ProxyError): void {
     this.failure = error;
-    this.socket.destroy();
+    this.connection.cut();
   }
 
   private finish(trailers: HeaderList | null): void {

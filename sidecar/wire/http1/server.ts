@@ -180,8 +180,17 @@ export class Http1ServerConnection implements SocketEvents, ParserSink, ServerSt
   drop(stream: ServerStream): void {
     if (this.stream !== stream) return;
     this.stream = null;
+    this.cut();
+  }
+
+  /**
+   * Ends the connection behind what was written: a head and half a body are sent, and the missing end says that they
+   * are not all. A client that does not read holds them no longer than any other that is left.
+   */
+  cut(): void {
     this.isRefusing = true;
-    this.socket.destroy();
+    this.socket.destroySoon();
+    this.timer.closeIn(limits.LINGER_MS);
   }
 
   /** The response, or the request, has ended. */
@@ -233,8 +242,7 @@ export class Http1ServerConnection implements SocketEvents, ParserSink, ServerSt
     this.stream = null;
     if (stream !== null) stream.fail(rejectionError(rejection, 'downstream'));
     if (stream?.headWritten === true) {
-      this.isRefusing = true;
-      this.socket.destroy();
+      this.cut();
       return;
     }
     // In ASCII: heads are written as Latin-1, and a body beside them is no place for another encoding.

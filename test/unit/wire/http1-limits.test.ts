@@ -4,6 +4,7 @@
 import { once } from 'node:events';
 import { describe, expect, test } from 'vitest';
 import { TimerWheel } from '../../../sidecar/base/timer-wheel.ts';
+import { ProxyError } from '../../../sidecar/wire/error.ts';
 import type { HttpStream } from '../../../sidecar/wire/stream.ts';
 import { Head } from '../../../sidecar/wire/stream.ts';
 import { connect, dial, exchange, get, listen, Recorder, serve } from './http1-peers.ts';
@@ -154,6 +155,26 @@ describe('slow senders and forgotten connections (CVE-2020-12603, CVE-2020-8663 
     time.pass(1_100);
     await ended;
     expect(served.connections[0]?.idle).toBe(true);
+  });
+
+  test('a client that does not read keeps an abandoned answer no longer than a moment', async () => {
+    const time = handWheel();
+    const closed = Promise.withResolvers<void>();
+    const served = await serve(
+      (stream, event) => {
+        if (!event.startsWith('GET')) return;
+        stream.writeHead(Head.response(200, []), false);
+        stream.writeData(Buffer.alloc(64 * 1024 * 1024), false);
+        queueMicrotask(() => stream.reset(new ProxyError('cancelled', 'local', 'upstream left')));
+      },
+      { wheel: time.wheel, onClose: closed.resolve },
+    );
+    const socket = await dial(served.port);
+    socket.write(`${GET}\r\n`);
+    await once(socket, 'readable');
+    await expect.poll(() => time.wheel.armedCount).toBe(1);
+    time.pass(2_100);
+    await closed.promise;
   });
 
   test('no timer outlives its connection', async () => {
