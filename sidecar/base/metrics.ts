@@ -61,7 +61,12 @@ export const METRICS = {
     'port',
   ),
   connections: gauge('weft_connections_active', 'Connections accepted and open', 'listener'),
-  malformed: counter('weft_malformed_total', 'Messages refused because they break the protocol', 'listener', 'reason'),
+  malformed: counter(
+    'weft_malformed_total',
+    'Messages refused because they break the protocol, by the listener that they came to; upstream: answers of an endpoint, an application or a provider',
+    'listener',
+    'reason',
+  ),
   guards: counter('weft_guard_total', 'Connections ended by a flood guard or a limit', 'listener', 'guard'),
   handshakes: counter('weft_handshake_failures_total', 'TLS handshakes refused on the inbound port', 'reason'),
   denied: counter(

@@ -45,9 +45,10 @@ export class Targets {
   }
 
   private observer(target: string, stats: RequestStats): ClusterObserver {
-    const { announce, clock } = this.context;
+    const { announce, clock, series } = this.context;
     return {
       onConnectFailed: () => stats.connectFailures.add(1),
+      onMalformed: (reason) => series.counter('malformed', 'upstream', reason).add(1),
       onHealth: ({ name, health }, change) => {
         if (change === 'ejected') stats.ejections.add(1);
         announce({ type: 'health', target, endpoint: name, ejectedMs: health.ejectedMs(clock.nowMs()) });

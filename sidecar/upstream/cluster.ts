@@ -54,9 +54,11 @@ const PANIC = '; health is ignored, since too few are healthy';
 export interface ClusterObserver {
   onHealth(endpoint: Endpoint, change: 'ejected' | 'readmitted'): void;
   onConnectFailed(): void;
+  /** An endpoint's message broke HTTP; the reason is a label. */
+  onMalformed(reason: string): void;
 }
 
-const NOBODY: ClusterObserver = { onHealth() {}, onConnectFailed() {} };
+const NOBODY: ClusterObserver = { onHealth() {}, onConnectFailed() {}, onMalformed() {} };
 
 export class Cluster {
   observer: ClusterObserver = NOBODY;

@@ -31,10 +31,12 @@ export interface EndpointAddress {
   connectTimeoutMs: number;
 }
 
-/** How a pool dials `address`. */
-export function connectorTo(address: EndpointAddress): Connect {
-  return (observer) => dial(address, observer);
+/** How a pool dials `address`. @param onMalformed hears of each message that breaks HTTP, by reason; default: nobody. */
+export function connectorTo(address: EndpointAddress, onMalformed: OnMalformed = () => {}): Connect {
+  return (observer) => dial(address, observer, onMalformed);
 }
+
+type OnMalformed = (reason: string) => void;
 
 /**
  * All clear connections of the thread read into this buffer, each into memory of its own from there: that is cheaper
@@ -42,7 +44,7 @@ export function connectorTo(address: EndpointAddress): Connect {
  */
 const readBuffer = Buffer.allocUnsafeSlow(64 * 1024);
 
-function dial(address: EndpointAddress, observer: ConnectionObserver): () => void {
+function dial(address: EndpointAddress, observer: ConnectionObserver, onMalformed: OnMalformed): () => void {
   let wire: WireSocket | null = null;
   const socket = open(address, (chunk) => wire?.receive(chunk));
   let settled = false;
@@ -76,7 +78,7 @@ function dial(address: EndpointAddress, observer: ConnectionObserver): () => voi
     clearTimeout(timer);
     socket.removeListener('error', onError);
     wire = new WireSocket(socket);
-    attach(address, wire, observer);
+    attach(address, wire, observer, onMalformed);
   });
   return () => {
     settled = true;
@@ -115,11 +117,17 @@ function verifyPeer(address: EndpointAddress, socket: Socket): string | null {
   return address.tls.verify(secure.getPeerX509Certificate()?.raw ?? Buffer.alloc(0));
 }
 
-function attach(address: EndpointAddress, wire: WireSocket, observer: ConnectionObserver): void {
+function attach(
+  address: EndpointAddress,
+  wire: WireSocket,
+  observer: ConnectionObserver,
+  onMalformed: OnMalformed,
+): void {
   if (address.protocol === 'http2') {
     const connection = new Http2ClientConnection(wire, {
       onClose: () => observer.onGone(null),
       onRoom: () => observer.onRoom(),
+      onMalformed,
     });
     observer.onReady({
       get hasRoom() {
@@ -140,6 +148,7 @@ function attach(address: EndpointAddress, wire: WireSocket, observer: Connection
   let closing = false;
   const connection = new Http1ClientConnection(wire, {
     onClose: () => observer.onGone(null),
+    onMalformed,
     onIdle: () => {
       if (closing) wire.end();
       else observer.onRoom();

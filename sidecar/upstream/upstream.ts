@@ -168,7 +168,8 @@ export class Upstream {
       const { connectTimeoutMs } = this.settings;
       const { host, port } = endpoint;
       const protocol = this.isHttp2(endpoint) ? 'http2' : this.settings.protocol === 'tcp' ? 'tcp' : 'http1';
-      return connectorTo({ host, port, protocol, tls, connectTimeoutMs })(observer);
+      const address = { host, port, protocol, tls, connectTimeoutMs } as const;
+      return connectorTo(address, (reason) => this.cluster.observer.onMalformed(reason))(observer);
     };
   }
 

@@ -2,9 +2,10 @@
 import { once } from 'node:events';
 import http from 'node:http';
 import http2 from 'node:http2';
-import { type AddressInfo, connect } from 'node:net';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { buffer, text } from 'node:stream/consumers';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { Protocol, TlsMode } from '../../proto/gen/weft/policy/v1/service_pb.js';
 import { endpoint, logged, route, service, until, type WorkerRig, workerRig } from '../support/worker-rig.ts';
 
 const cleanups: (() => unknown)[] = [];
@@ -335,6 +336,28 @@ test.each([
     expect(answer).not.toContain('v1 /next');
     await until('counted', () => rig.count('malformed', listener, 'path') === 1);
   }
+});
+
+/** SETTINGS, and a HEADERS that ends stream 1 with nothing in it. */
+const NO_STATUS = Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 1, 5, 0, 0, 0, 1]);
+
+test.each([
+  ['HTTP/1.1', Protocol.HTTP1, 'HTTP/1.1 200 OK\r\ncontent-length : 1\r\n\r\nx', 'spaceBeforeColon'],
+  ['HTTP/2', Protocol.HTTP2, NO_STATUS, 'status'],
+])('an answer that breaks %s is a 502, and counted by reason', async (_name, protocol, bytes, reason) => {
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    socket.once('data', () => socket.write(bytes));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  cleanups.push(() => server.close());
+  await rig.apply(
+    service('shop/orders', { ports: [{ port: 80, tls: TlsMode.OFF, protocol }] }),
+    endpoint('shop/orders', (server.address() as AddressInfo).port),
+  );
+  expect((await get('orders')).status).toBe(502);
+  await until('counted', () => rig.count('malformed', 'upstream', reason) === 1);
 });
 
 test('a path that can be normalized is sent as it was judged', async () => {

@@ -21,6 +21,8 @@ const CLOSED_BEFORE_SENT = new ProxyError(
 interface Http1ClientOptions {
   onClose(): void;
   onIdle(): void;
+  /** The upstream's bytes were refused; the reason is a token for a metric. The stream hears of it, too. */
+  onMalformed?(reason: string): void;
 }
 
 /** An upstream HTTP/1.1 connection. `open` only while `idle`. */
@@ -186,6 +188,7 @@ export class Http1ClientConnection implements SocketEvents, ParserSink, ClientSt
 
   private check(rejection: Rejection | null): void {
     if (rejection === null) return;
+    this.options.onMalformed?.(rejection.reason);
     const stream = this.stream;
     this.stream = null;
     this.isOver = true;

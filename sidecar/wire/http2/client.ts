@@ -23,6 +23,8 @@ export interface Http2ClientEvents extends WireTimeouts {
   onClose(): void;
   /** A stream slot may be free, or `usable` has changed. */
   onRoom(): void;
+  /** The upstream broke the protocol; its stream fails, or the connection with all of them. `reason` is a token for a metric. */
+  onMalformed?(reason: string): void;
   /** The upstream exceeded a flood limit; its streams fail and the connection ends with ENHANCE_YOUR_CALM. */
   onGuard?(name: string): void;
 }
@@ -131,8 +133,8 @@ export class Http2ClientConnection implements SessionRole {
     this.close();
   }
 
-  onMalformed(): void {
-    // An upstream's fault is told with its stream.
+  onMalformed(reason: string): void {
+    this.listener.onMalformed?.(reason);
   }
 
   onGuard(name: string): void {
