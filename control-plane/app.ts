@@ -13,9 +13,9 @@ import { apiServer } from './api/server.ts';
 import { bindError, listen } from './base/listen.ts';
 import { lockDirectory } from './base/lock.ts';
 import { StartError } from './base/start-error.ts';
-import { DISCOVERY_DEFINITION, discoveryService } from './discovery/server.ts';
+import { type Attest, DISCOVERY_DEFINITION, discoveryService } from './discovery/server.ts';
 import { Sessions } from './discovery/sessions.ts';
-import { attestPeer } from './identity/attest.ts';
+import { attestPeer, attestTool } from './identity/attest.ts';
 import { openAuthority } from './identity/authority.ts';
 import { serverCredentials } from './identity/server-credentials.ts';
 import { IDENTITY_DEFINITION, identityService } from './identity/service.ts';
@@ -199,9 +199,15 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     const shutdowns = [grpc];
     const ports: Record<string, number> = { grpc: grpcPort };
     if (options.plaintextPort !== NO_PORT) {
-      // Without TLS nobody is attested, so nothing that needs an identity is offered: only Sign with a token.
+      // Without TLS no workload is attested, so none can register or renew here: Sign takes a join token, and discovery
+      // tells tools that hold the admin token.
       const plaintext = new Server(GRPC_OPTIONS);
       plaintext.addService(IDENTITY_DEFINITION, signing);
+      const asTool: Attest = (call) => {
+        const tool = attestTool(call, adminToken, trustDomain);
+        return tool.ok ? { spiffeId: tool.spiffeId } : { error: tool.error };
+      };
+      plaintext.addService(DISCOVERY_DEFINITION, discoveryService(index, asTool, sessions));
       const insecure = ServerCredentials.createInsecure();
       ports.plaintext = await bindGrpc(plaintext, '127.0.0.1', options.plaintextPort, insecure, '--plaintext-port');
       shutdowns.push(plaintext);

@@ -57,7 +57,7 @@ export const CONTROL_PLANE_OPTIONS = {
   grpcPort: option('PORT', "discovery, identity and registration, with TLS; Istio's number", 15012, parsePort),
   plaintextPort: option(
     'PORT',
-    'the first signing only, without TLS and so on loopback only',
+    'discovery for tools that hold the admin token, and the first signing, without TLS and so on loopback only',
     NO_PORT,
     parsePort,
     'off',

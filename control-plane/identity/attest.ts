@@ -1,5 +1,6 @@
 // Who is at the other end of a gRPC call, by the certificate of its connection and by nothing that it says.
 
+import { createHash, timingSafeEqual } from 'node:crypto';
 import type { ServerDuplexStream, ServerUnaryCall } from '@grpc/grpc-js';
 import { uriName } from '../../proto/kit/san.ts';
 import { type Identity, parseSpiffeId, type SpiffeId } from '../../proto/kit/spiffe.ts';
@@ -30,6 +31,33 @@ export function attestPeer(call: AnyCall, trustDomain: string, nowMs: number): A
   if (parsed.identity.trustDomain !== trustDomain) {
     return refuse(`${parsed.id} is not of this trust domain, ${trustDomain}`);
   }
+  return { ok: true, spiffeId: parsed.id, identity: parsed.identity };
+}
+
+/** The metadata key by which a tool without TLS says whose view it asks for. */
+export const TOOL_IDENTITY = 'weft-identity';
+
+/**
+ * For tools on this machine, where there is no TLS: whoever holds the admin token, which reads everything by the API
+ * anyway, may ask for the view of any identity of this trust domain (`weft-identity: spiffe://…`).
+ */
+export function attestTool(
+  call: Pick<ServerDuplexStream<unknown, unknown>, 'metadata'>,
+  adminToken: string,
+  trustDomain: string,
+): Attested {
+  const [credential = ''] = call.metadata.get('authorization');
+  const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
+  if (!timingSafeEqual(digest(String(credential)), digest(`Bearer ${adminToken}`))) {
+    return refuse(
+      'without TLS there is no certificate: give `authorization: Bearer …`, the admin token of the data directory',
+    );
+  }
+  const [name = ''] = call.metadata.get(TOOL_IDENTITY);
+  const parsed = parseSpiffeId(String(name));
+  if (!parsed.ok) return refuse(`say whose view it is to be by ${TOOL_IDENTITY}: ${parsed.error}`);
+  if (parsed.identity.trustDomain !== trustDomain)
+    return refuse(`${parsed.id} is not of this trust domain, ${trustDomain}`);
   return { ok: true, spiffeId: parsed.id, identity: parsed.identity };
 }
 

@@ -6,8 +6,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { create } from '@bufbuild/protobuf';
-import { credentials, makeGenericClientConstructor, Server, type ServiceError } from '@grpc/grpc-js';
+import {
+  type ClientDuplexStream,
+  credentials,
+  Metadata,
+  makeGenericClientConstructor,
+  Server,
+  type ServiceError,
+} from '@grpc/grpc-js';
 import { afterEach, expect, test } from 'vitest';
+import { DISCOVERY_DEFINITION } from '../../control-plane/discovery/server.ts';
 import { ACK_TIMEOUT_MS, Sessions } from '../../control-plane/discovery/sessions.ts';
 import { DiscoveryStream } from '../../control-plane/discovery/stream.ts';
 import { openAuthority } from '../../control-plane/identity/authority.ts';
@@ -23,7 +31,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-test('in plaintext, on loopback, a token is signed for and nothing else is offered', async () => {
+test('in plaintext, on loopback, a token is signed for and nobody registers', async () => {
   const plane = new ControlPlaneProcess({}, ['--plaintext-port', '0']);
   cleanups.push(() => plane.remove());
   await plane.start();
@@ -39,6 +47,36 @@ test('in plaintext, on loopback, a token is signed for and nothing else is offer
   const call = (client as unknown as { register(): NodeJS.EventEmitter }).register();
   const [error] = (await once(call, 'error')) as [ServiceError];
   expect(error.code).toBe(12);
+});
+
+test('in plaintext discovery tells whoever holds the admin token, for the identity that they name', async () => {
+  const policies = { 'a.yaml': 'kind: Service\nmetadata: { name: a }\nspec: { ports: [{ port: 80 }] }\n' };
+  const plane = new ControlPlaneProcess(policies, ['--plaintext-port', '0']);
+  cleanups.push(() => plane.remove());
+  await plane.start();
+  const Client = makeGenericClientConstructor(DISCOVERY_DEFINITION, 'discovery');
+  const client = new Client(`127.0.0.1:${plane.port('plaintext')}`, credentials.createInsecure());
+  cleanups.push(() => client.close());
+  const ask = async (identity: string, token: string) => {
+    const metadata = new Metadata();
+    metadata.set('authorization', `Bearer ${token}`);
+    if (identity !== '') metadata.set('weft-identity', identity);
+    type Call = ClientDuplexStream<object, { resources: { name: string }[] }>;
+    const call = (client as unknown as { deltaAggregatedResources(metadata: Metadata): Call }).deltaAggregatedResources(
+      metadata,
+    );
+    const answer = Promise.race([once(call, 'data'), once(call, 'error').then(([error]) => Promise.reject(error))]);
+    call.write(create(DeltaDiscoveryRequestSchema, { typeUrl: 'type.googleapis.com/weft.mesh.v1.Service' }));
+    const [response] = (await answer) as [{ resources: { name: string }[] }];
+    call.on('error', () => {}).cancel();
+    return response.resources.map(({ name }) => name);
+  };
+  expect(await ask('spiffe://mesh.local/ns/default/sa/web', plane.adminToken)).toEqual(['default/a']);
+  await expect(ask('spiffe://mesh.local/ns/other/sa/web', 'wrong')).rejects.toMatchObject({ code: 16 });
+  await expect(ask('', plane.adminToken)).rejects.toMatchObject({
+    details: expect.stringContaining('weft-identity'),
+  });
+  await expect(ask('spiffe://else/ns/default/sa/web', plane.adminToken)).rejects.toMatchObject({ code: 16 });
 });
 
 test('plaintext is off unless asked for, and health and metrics are not', async () => {
