@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { create, fromJsonString, toBinary, toJsonString } from '@bufbuild/protobuf';
-import { renderDirectory } from '../../deploy/cli/policies.ts';
+import { renderPolicies } from '../../deploy/cli/policies.ts';
 import { EndpointSchema, SnapshotSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import type { Ready } from '../../proto/kit/ready-file.ts';
 import { type Identity, TRUST_DOMAIN } from '../certificates.ts';
@@ -100,7 +100,7 @@ async function render(directory: string, serviceAccount: string) {
   const errors: string[] = [];
   const options = { service: HOST, namespace: 'default', serviceAccount, trustDomain: TRUST_DOMAIN };
   const write = (to: string[]) => ({ write: (text: string) => to.push(text) });
-  const code = await renderDirectory(directory, options, write(out), write(errors));
+  const code = await renderPolicies(directory, options, write(out), write(errors));
   if (code !== 0) throw new Error(`the bench's policies are wrong:\n${errors.join('')}`);
   return fromJsonString(SnapshotSchema, out.join(''));
 }

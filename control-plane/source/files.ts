@@ -1,7 +1,7 @@
 // A directory of policy files becomes resources and problems. The only part of the policy source that touches a disk.
 import { X509Certificate } from 'node:crypto';
 import { lstat, readdir, readFile, stat } from 'node:fs/promises';
-import { dirname, extname, isAbsolute, join, relative, resolve, sep } from 'node:path';
+import { basename, dirname, extname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { check } from '../model/check.ts';
 import type { Problem, Resource } from '../model/resource.ts';
 import { problemAt, resourceId } from '../model/resource.ts';
@@ -30,7 +30,15 @@ export interface Policies {
  * cannot be read.
  */
 export async function readPolicies(directory: string): Promise<Policies> {
-  const files = await list(directory);
+  return readFiles(directory, await list(directory));
+}
+
+/** Reads one file as if its directory held nothing else: what it refers to must stand in it. Its name may end as it likes. */
+export async function readPolicyFile(file: string): Promise<Policies> {
+  return readFiles(dirname(file), [basename(file)]);
+}
+
+async function readFiles(directory: string, files: string[]): Promise<Policies> {
   const found: Resource[] = [];
   const problems: Problem[] = [];
   const broken = new Set<Resource>();

@@ -5,6 +5,8 @@ import manifest from '../../package.json' with { type: 'json' };
 import { EXIT } from '../../proto/kit/exit.ts';
 import { CommandError } from './command-error.ts';
 
+const POLICIES = 'a directory of .yaml, .yml and .json policies, or one file, to be read without those beside it';
+
 /** What every command that asks the control plane takes. */
 interface ApiFlags {
   readonly api: string;
@@ -58,26 +60,26 @@ function build(end: (code: number) => void): Command {
       )
       .option('--json', 'print JSON');
 
-  subcommand('check', 'name every mistake in a directory of policies, with file, line, column, field and fix')
-    .argument('<dir>', 'directory of .yaml, .yml and .json policies')
+  subcommand('check', 'name every mistake in policies, with file, line, column, field and fix')
+    .argument('<path>', POLICIES)
     .option('--json', 'print one JSON document')
-    .action(async (dir: string, options: { json?: boolean }) => {
-      const { checkDirectory } = await import('./policies.ts');
-      end(await checkDirectory(dir, options.json === true, process.stdout, process.stderr));
+    .action(async (path: string, options: { json?: boolean }) => {
+      const { checkPolicies } = await import('./policies.ts');
+      end(await checkPolicies(path, options.json === true, process.stdout, process.stderr));
     });
   subcommand('render', 'print the snapshot that the sidecar of one service would get, as JSON, without secrets')
-    .argument('<dir>', 'directory of .yaml, .yml and .json policies')
+    .argument('<path>', POLICIES)
     .requiredOption('--service <name>', 'the Service whose sidecar is meant')
     .option('--namespace <namespace>', 'its namespace', 'default')
     .option('--service-account <name>', 'its account; the first that the Service lists, else its name')
     .option('--trust-domain <domain>', 'trust domain of the mesh', 'mesh.local')
     .action(
       async (
-        dir: string,
+        path: string,
         options: { service: string; namespace: string; serviceAccount?: string; trustDomain: string },
       ) => {
-        const { renderDirectory } = await import('./policies.ts');
-        end(await renderDirectory(dir, options, process.stdout, process.stderr));
+        const { renderPolicies } = await import('./policies.ts');
+        end(await renderPolicies(path, options, process.stdout, process.stderr));
       },
     );
   api('token', 'make a join token: for one service account, for one sidecar, expiring')

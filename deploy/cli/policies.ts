@@ -1,10 +1,11 @@
 // `weft check` and `weft render`: policies read without a control plane, so that a mistake is found before it is applied.
 import { createHash } from 'node:crypto';
+import { stat } from 'node:fs/promises';
 import { create, toBinary, toJsonString } from '@bufbuild/protobuf';
 import { needs } from '../../control-plane/model/needs.ts';
 import type { Problem } from '../../control-plane/model/resource.ts';
 import type { Policies } from '../../control-plane/source/files.ts';
-import { readPolicies } from '../../control-plane/source/files.ts';
+import { readPolicies, readPolicyFile } from '../../control-plane/source/files.ts';
 import { unreadableDirectory } from '../../control-plane/source/unreadable.ts';
 import { SnapshotSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import { EXIT } from '../../proto/kit/exit.ts';
@@ -20,11 +21,11 @@ interface Output {
 const SNAPSHOT_FORMAT = 1;
 
 /**
- * Prints every mistake below `directory`, or a summary of what was found. Returns the exit code: 0, 65 with mistakes,
- * 69 when the directory cannot be read. With `json`, one document `{problems, resources}` goes to `out`.
+ * Prints every mistake in a file or below a directory, or a summary of what was found. Returns the exit code: 0, 65 with
+ * mistakes, 69 when `path` cannot be read. With `json`, one document `{problems, resources}` goes to `out`.
  */
-export async function checkDirectory(directory: string, json: boolean, out: Output, err: Output): Promise<number> {
-  const policies = await read(directory, err);
+export async function checkPolicies(path: string, json: boolean, out: Output, err: Output): Promise<number> {
+  const policies = await read(path, err);
   if (policies === null) return EXIT.unavailable;
   const { problems, resources, files } = policies;
   if (json) {
@@ -34,7 +35,7 @@ export async function checkDirectory(directory: string, json: boolean, out: Outp
     for (const problem of problems) out.write(formatProblem(problem));
     out.write(`${count(problems.length, 'problem')} in ${count(new Set(problems.map((p) => p.file)).size, 'file')}\n`);
   } else if (files.length === 0) {
-    out.write(`ok: nothing to check: ${directory} holds no .yaml, .yml or .json file\n`);
+    out.write(`ok: nothing to check: ${path} holds no .yaml, .yml or .json file\n`);
   } else {
     const kinds = Map.groupBy(resources, (resource) => resource.kind);
     const found = [...kinds].map(([kind, list]) => count(list.length, kind)).join(', ');
@@ -54,15 +55,10 @@ export interface RenderOptions {
 
 /**
  * Prints the weft.mesh.v1.Snapshot of one Service's sidecar as JSON. Returns the exit code: 0; 64 when there is no such Service; 65 when
- * the policies have mistakes, which are printed to `err`; 69 when the directory cannot be read.
+ * the policies have mistakes, which are printed to `err`; 69 when `path` cannot be read.
  */
-export async function renderDirectory(
-  directory: string,
-  options: RenderOptions,
-  out: Output,
-  err: Output,
-): Promise<number> {
-  const policies = await read(directory, err);
+export async function renderPolicies(path: string, options: RenderOptions, out: Output, err: Output): Promise<number> {
+  const policies = await read(path, err);
   if (policies === null) return EXIT.unavailable;
   for (const problem of policies.problems) err.write(formatProblem(problem));
   if (policies.problems.length > 0) return EXIT.policies;
@@ -95,11 +91,12 @@ export async function renderDirectory(
   return EXIT.ok;
 }
 
-async function read(directory: string, err: Output): Promise<Policies | null> {
+/** @param path of a directory, or of one file, which is read alone. */
+async function read(path: string, err: Output): Promise<Policies | null> {
   try {
-    return await readPolicies(directory);
+    return (await stat(path)).isFile() ? await readPolicyFile(path) : await readPolicies(path);
   } catch (error) {
-    const why = unreadableDirectory(directory, error as Error);
+    const why = unreadableDirectory(path, error as Error);
     if (why === null) throw error;
     err.write(`weft: ${why}\n`);
     return null;

@@ -29,13 +29,27 @@ const weft = (...args: string[]) => run(COMMAND, args);
 
 test('the launcher passes arguments and the exit code on', async () => {
   expect((await run(LAUNCHER, ['check', join(DEMO, 'none')])).code).toBe(69);
-  expect((await run(LAUNCHER, ['--help'])).out).toContain('check [options] <dir>');
+  expect((await run(LAUNCHER, ['--help'])).out).toContain('check [options] <path>');
 });
 
 test('the demo policies are clean', async () => {
   const { code, out } = await weft('check', DEMO);
   expect(out).toBe('ok: 5 files: 3 Authorizations, 1 Provider, 1 Model, 2 Routes, 4 Services, 1 Telemetry\n');
   expect(code).toBe(0);
+});
+
+test('one file is checked without those beside it', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'weft-check-'));
+  try {
+    const file = join(directory, 'good.policy');
+    await writeFile(file, 'kind: Service\nmetadata: { name: s }\nspec: { ports: [{ port: 80 }] }\n');
+    await writeFile(join(directory, 'bad.yaml'), 'kind: Nothing\n');
+    expect(await weft('check', file)).toEqual({ code: 0, out: 'ok: 1 file: 1 Service\n', err: '' });
+    expect((await weft('render', file, '--service', 's')).code).toBe(0);
+    expect((await weft('check', directory)).code).toBe(65);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
 });
 
 test('mistakes are printed with place and fix, and end with 65', async () => {
@@ -54,6 +68,8 @@ test('mistakes are printed with place and fix, and end with 65', async () => {
     expect(JSON.parse(json.out).problems).toMatchObject([{ file: 'a.yaml', line: 3, column: 19, fix: 'write `port`' }]);
     expect(json.code).toBe(65);
     expect((await weft('render', directory, '--service', 's')).code).toBe(65);
+    const file = await weft('check', join(directory, 'a.yaml'));
+    expect(file).toEqual({ ...text, err: '' });
   } finally {
     await rm(directory, { recursive: true });
   }
@@ -87,9 +103,10 @@ test('what cannot be read is said with the reason, and an empty directory is not
     });
     const file = join(directory, 'a.yaml');
     await writeFile(file, 'kind: Service\nmetadata: { name: orders }\nspec: { ports: [{ port: 80 }] }\n');
-    expect(await weft('check', file)).toMatchObject({
+    const below = join(file, 'b.yaml');
+    expect(await weft('check', below)).toMatchObject({
       code: 69,
-      err: `weft: ${file} is no directory (ENOTDIR); name the directory that holds it\n`,
+      err: `weft: ${below} is no directory (ENOTDIR); name the directory that holds it\n`,
     });
     const known = async (...args: string[]) => (await weft('render', directory, '--service', ...args)).err;
     expect(await known('ordres')).toBe('weft: there is no Service default/ordres; did you mean orders?\n');
@@ -101,7 +118,7 @@ test('what cannot be read is said with the reason, and an empty directory is not
 });
 
 test('mistakes of the command line name the help of the command', async () => {
-  expect((await weft('check')).err).toBe("weft: missing required argument 'dir'\n(weft check --help says more)\n");
+  expect((await weft('check')).err).toBe("weft: missing required argument 'path'\n(weft check --help says more)\n");
   expect((await weft('--version')).out).toMatch(/^\d+\.\d+\.\d+\n$/);
 });
 
