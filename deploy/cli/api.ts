@@ -1,6 +1,8 @@
 // `weft token`, `weft status` and `weft get`: questions to the control plane's API, answered as tables or as JSON.
 
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { toJson, toJsonString } from '@bufbuild/protobuf';
 import { durationFromMs, timestampMs } from '@bufbuild/protobuf/wkt';
@@ -33,6 +35,8 @@ interface Output {
 
 /** A question that takes longer has no answer. */
 const TIMEOUT_MS = 10_000;
+/** To find out whether somebody listens: a few round trips. */
+const PROBE_MS = 1_000;
 
 /** Prints the token alone, so that it can go into a file. */
 export async function printToken(
@@ -155,10 +159,10 @@ type Client = ReturnType<typeof createClient<typeof MeshService>>;
 
 /** One call. Every failure becomes a sentence with what to do, and an exit code. */
 async function ask<T>(options: ApiOptions, call: (client: Client) => Promise<T>): Promise<T> {
-  const token = adminToken(options);
   if (!URL.canParse(options.api)) {
     throw new CommandError(EXIT.commandLine, `--api ${options.api} is not a URL; write http://HOST:PORT`);
   }
+  const token = await adminToken(options);
   const transport = createConnectTransport({
     httpVersion: '1.1',
     baseUrl: options.api,
@@ -210,7 +214,7 @@ function tlsHelp(error: ConnectError, api: string): string {
 }
 
 /** The token: the file that is named, WEFT_ADMIN_TOKEN, or the one of a control plane of this user in its default place. */
-function adminToken(options: ApiOptions): string {
+async function adminToken(options: ApiOptions): Promise<string> {
   const given = options.adminTokenFile;
   const token = given === undefined ? (process.env.WEFT_ADMIN_TOKEN?.trim() ?? '') : '';
   if (token !== '') return token;
@@ -219,14 +223,30 @@ function adminToken(options: ApiOptions): string {
     return readFileSync(file, 'utf8').trim();
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (given !== undefined) {
-      const message = `the admin token file ${file} cannot be read (${code}); is the path right?`;
-      throw new CommandError(EXIT.unavailable, message);
-    }
-    throw new CommandError(
-      EXIT.commandLine,
-      `there is no admin token in ${file} (${code}), where a control plane of this user would keep it; give --admin-token-file: admin.token in the --data-dir of the control plane, or set WEFT_ADMIN_TOKEN`,
-    );
+    const what =
+      given === undefined
+        ? `there is no admin token in ${file} (${code}), where a control plane of this user would keep it; give --admin-token-file: admin.token in the --data-dir of the control plane, or set WEFT_ADMIN_TOKEN`
+        : `the admin token file ${file} cannot be read (${code}); is the path right?`;
+    // Who has started no control plane has no token either, and should not look for one.
+    const alone = (await listens(options.api))
+      ? ''
+      : `\nweft: and nobody listens at ${options.api}; is the control plane running? Another address is given with --api`;
+    throw new CommandError(EXIT.unavailable, `${what}${alone}`);
+  }
+}
+
+/** Whether a connection to `api` is taken within a second. */
+async function listens(api: string): Promise<boolean> {
+  const { hostname, port, protocol } = new URL(api);
+  const host = hostname.replace(/^\[|\]$/g, '');
+  const socket = connect(Number(port) || (protocol === 'https:' ? 443 : 80), host);
+  try {
+    await once(socket, 'connect', { signal: AbortSignal.timeout(PROBE_MS) });
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
   }
 }
 

@@ -122,8 +122,25 @@ test('what cannot be reached ends with 69, what was said wrongly with 64, each w
     code: 69,
     err: expect.stringContaining('is the control plane running?'),
   });
-  expect(await run(WEFT, ['status'])).toMatchObject({ code: 64, err: expect.stringContaining('WEFT_ADMIN_TOKEN') });
-  expect(await run(WEFT, ['status', '--admin-token-file', join(nowhere, 'x')])).toMatchObject({ code: 69 });
+  const alone = `\nweft: and nobody listens at http://${nowhere}; is the control plane running?`;
+  const home = { XDG_STATE_HOME: '/nowhere' };
+  for (const command of [['status'], ['get', 'services'], ['token', '--service-account', 'a']]) {
+    const asked = await run(WEFT, [...command, '--api', `http://${nowhere}`], home);
+    expect(asked).toMatchObject({ code: 69, err: expect.stringContaining('WEFT_ADMIN_TOKEN') });
+    expect(asked.err).toContain(alone);
+  }
+  const misread = await run(WEFT, ['status', '--admin-token-file', join(nowhere, 'x'), '--api', `http://${nowhere}`]);
+  expect(misread).toMatchObject({
+    code: 69,
+    err: expect.stringMatching(/cannot be read \(ENOENT\); is the path right\?/),
+  });
+  expect(misread.err).toContain(alone);
+  const listener = createTcpServer().listen(0, '127.0.0.1');
+  cleanups.push(() => listener.close());
+  await once(listener, 'listening');
+  const { port } = listener.address() as AddressInfo;
+  const tokenless = await run(WEFT, ['status', '--api', `http://127.0.0.1:${port}`], home);
+  expect(tokenless).toMatchObject({ code: 69, err: expect.not.stringContaining('nobody listens') });
   expect(await run(WEFT, ['explain', 'GET', 'http://orders/', '--admin', nowhere])).toMatchObject({
     code: 69,
     err: expect.stringContaining('is the sidecar running?'),
@@ -151,7 +168,7 @@ test('a control plane without --data-dir keeps its state below the home of its u
   const found = await run(WEFT, ['get', 'services', 'orders', ...api], { XDG_STATE_HOME: home });
   expect(found).toMatchObject({ code: 0, out: expect.stringContaining('"orders"') });
   const elsewhere = await run(WEFT, ['status', ...api], { XDG_STATE_HOME: join(home, 'none') });
-  expect(elsewhere).toMatchObject({ code: 64, err: expect.stringContaining(join(home, 'none', 'weft')) });
+  expect(elsewhere).toMatchObject({ code: 69, err: expect.stringContaining(join(home, 'none', 'weft')) });
 });
 
 test.each(['grpc', 'api', 'metrics'])(
