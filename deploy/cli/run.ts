@@ -23,7 +23,8 @@ For example: weft run --app 8080 --control-plane HOST:15012 --join-token-file F 
 `;
 
 const HELP = `${USAGE}
-Starts a sidecar (its options: weft sidecar --help), and COMMAND once it serves.
+Starts a sidecar, and COMMAND once it serves. Its only option of its own is --help; all of \`weft sidecar\` are taken, and
+go to it. They come before the --; what comes after it is COMMAND's.
 
 COMMAND finds the mesh in its environment: http_proxy, HTTP_PROXY, grpc_proxy and NODE_USE_ENV_PROXY for its calls,
 NO_PROXY for localhost, OPENAI_BASE_URL for models, and WEFT_OUTBOUND, WEFT_AI_URL and WEFT_ADMIN for itself.
@@ -31,6 +32,9 @@ NO_PROXY for localhost, OPENAI_BASE_URL for models, and WEFT_OUTBOUND, WEFT_AI_U
 Signals go to COMMAND. When it has ended, the sidecar drains; another signal ends the drain at once. The exit code is
 COMMAND's, 128 + N when signal N ended it; 64 a bad option; 69 when COMMAND or the sidecar could not start, or the
 sidecar ended first.
+
+Options of the sidecar, of which each may also be set in the environment (--app as WEFT_APP):
+
 `;
 
 /** Runs both; never returns before both have ended. Ends this process with the application's exit code or signal. */
@@ -39,7 +43,12 @@ export async function run(args: readonly string[], sidecarEntry: URL): Promise<v
   const sidecarArgs = split < 0 ? [...args] : args.slice(0, split);
   const [command, ...commandArgs] = split < 0 ? [] : args.slice(split + 1);
   if (sidecarArgs.includes('--help') || sidecarArgs.includes('-h')) {
-    process.stdout.write(HELP);
+    // Only here: what stays beside an application loads nothing of the sidecar.
+    const [{ SIDECAR_OPTIONS }, { optionList }] = await Promise.all([
+      import('../../sidecar/options.ts'),
+      import('../../proto/kit/options-help.ts'),
+    ]);
+    process.stdout.write(`${HELP}${optionList(SIDECAR_OPTIONS)}\n`);
     return;
   }
   if (command === undefined) {

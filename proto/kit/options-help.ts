@@ -17,7 +17,20 @@ const WIDTH = 100;
 
 /** The whole page, ending in a newline. */
 export function helpText(program: string, declared: OptionSet, { summary, notes }: ProgramHelp): string {
-  const options = Object.entries(declared).flatMap(([name, { value, help, many, shown }]) => {
+  const paragraphs = [
+    `Usage: ${program} [options]`,
+    summary,
+    optionList(declared),
+    ...notes,
+    'Every option may also be set in the environment: --ready-file as WEFT_READY_FILE. The command line wins.',
+  ];
+  const pages = paragraphs.map((text) => (text.startsWith('  ') ? text : wrap(text, WIDTH).join('\n')));
+  return `${pages.filter((text) => text !== '').join('\n\n')}\n`;
+}
+
+/** The options alone, in two columns, without a newline at the end. */
+export function optionList(declared: OptionSet): string {
+  const lines = Object.entries(declared).flatMap(([name, { value, help, many, shown }]) => {
     const left = `  --${kebab(name)}${value === '' ? '' : ` ${value}`}`;
     const extra = [many ? 'may be repeated' : '', shown === '' ? '' : `default ${shown}`].filter((text) => text !== '');
     const right = wrap(`${help}${extra.length === 0 ? '' : ` (${extra.join('; ')})`}`, WIDTH - COLUMN);
@@ -27,15 +40,7 @@ export function helpText(program: string, declared: OptionSet, { summary, notes 
       ...right.map((line) => ' '.repeat(COLUMN) + line),
     ];
   });
-  const paragraphs = [
-    `Usage: ${program} [options]`,
-    summary,
-    options.join('\n'),
-    ...notes,
-    'Every option may also be set in the environment: --ready-file as WEFT_READY_FILE. The command line wins.',
-  ];
-  const pages = paragraphs.map((text) => (text.startsWith('  ') ? text : wrap(text, WIDTH).join('\n')));
-  return `${pages.filter((text) => text !== '').join('\n\n')}\n`;
+  return lines.join('\n');
 }
 
 /** `grpcPort` as `grpc-port`. */

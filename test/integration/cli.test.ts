@@ -357,6 +357,11 @@ test('run explains itself', async () => {
   expect(help.code).toBe(0);
   for (const word of ['-- COMMAND', 'OPENAI_BASE_URL', 'WEFT_ADMIN', 'NO_PROXY', '128 + N'])
     expect(help.out).toContain(word);
+  // Every option of the sidecar, as its own help lists them.
+  const sidecar = await run(LAUNCHER, ['sidecar', '--help']);
+  const listed = (text: string) => text.match(/^ {2}--[a-z-]+/gm);
+  expect(listed(help.out)?.length).toBeGreaterThan(20);
+  expect(listed(help.out)).toEqual(listed(sidecar.out));
 });
 
 test('run ends as the sidecar that cannot start', async () => {
