@@ -137,6 +137,10 @@ export async function startSidecar(
       if (dropped > 0) series.add('telemetryDropped', dropped);
     },
     onPortLost: (port, reason) => log.warn(`local port ${port} could not be opened: ${reason}`),
+    onRefused: ({ reason, count, peer, why }) => {
+      const where = peer === '' ? {} : { peer };
+      log.warn({ reason, count, ...where }, `handshakes refused on the inbound port: ${why}`);
+    },
     onContained: (stack) => {
       seen.contained++;
       log.error({ stack }, 'a throw ended one connection; this is a bug');

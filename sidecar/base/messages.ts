@@ -138,9 +138,19 @@ export type FromWorker =
   /** A throw was contained to one connection. */
   | { readonly type: 'contained'; readonly stack: string }
   | { readonly type: 'pong' }
+  /** So many handshakes were refused since the last word of this reason; at most one a minute. */
+  | (HandshakesRefused & { readonly type: 'handshakesRefused' })
   /** A local port of a policy could not be opened. */
   | { readonly type: 'portLost'; readonly port: number; readonly reason: string }
   | { readonly type: 'drained' };
+
+/** See listen/refusal-log.ts. */
+export interface HandshakesRefused {
+  readonly reason: string;
+  readonly count: number;
+  readonly peer: string;
+  readonly why: string;
+}
 
 /** One finished request as the main thread logs and traces it. Times are Unix milliseconds with a fraction. */
 export interface TelemetryRecord {

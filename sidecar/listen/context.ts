@@ -5,6 +5,7 @@ import type { SecureContext } from 'node:tls';
 import type { ListenerConfig, WorkerIdentity, WorkerStart } from '../base/messages.ts';
 import type { PeerIdentity } from '../filters/authorization/run.ts';
 import type { ServeContext } from '../proxy/origin.ts';
+import type { TellRefusals } from './refusal-log.ts';
 
 /** This workload's identity, ready for use. */
 export interface IdentityState {
@@ -34,6 +35,8 @@ export interface WorkerContext extends ServeContext {
   track(listener: ListenerConfig['kind'], connection: Drainable): () => void;
   /** Calls back with each new identity, and at once if there is one. For listeners that hold a TLS server. */
   onIdentity(listener: (state: IdentityState) => void): void;
+  /** Has main log refused handshakes of one reason. */
+  readonly tellRefusals: TellRefusals;
   /** Counts and reports a throw that was contained to one connection. */
   contain(error: Error): void;
 }

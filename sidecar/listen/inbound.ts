@@ -14,6 +14,7 @@ import { bindListener } from './bind.ts';
 import { serveClear, serveConnection } from './connection.ts';
 import type { Listener, OpenListener, WorkerContext } from './context.ts';
 import { type InboundPort, peerOf, plaintextPort, portOf } from './inbound-port.ts';
+import { RefusalLog } from './refusal-log.ts';
 
 /** The first byte of a TLS handshake record (RFC 8446 §5.1); no HTTP begins with it. */
 const TLS_HANDSHAKE = 0x16;
@@ -24,9 +25,11 @@ export const openInbound: OpenListener = (context, config) => new Inbound(contex
 class Inbound {
   private readonly context: WorkerContext;
   private readonly tls: TlsServer;
+  private readonly refusals: RefusalLog;
 
   constructor(context: WorkerContext) {
     this.context = context;
+    this.refusals = new RefusalLog(context.wheel, (refusals) => context.tellRefusals(refusals));
     this.tls = createMeshServer({
       handshakeTimeoutMs: LIMITS.handshakeTimeoutMs,
       contextFor: (serverName) => {
@@ -34,7 +37,7 @@ class Inbound {
         return portOf(context.snapshot, serverName) === null ? 'serverName' : context.identity.secureContext;
       },
       onSecure: (socket) => this.onSecure(socket),
-      onFailure: (reason) => this.count(reason),
+      onFailure: (reason, socket) => this.count(reason, socket),
     });
   }
 
@@ -97,12 +100,13 @@ class Inbound {
   }
 
   private refuse(socket: Socket, reason: HandshakeFailure): void {
-    this.count(reason);
+    this.count(reason, socket);
     socket.on('error', () => {});
     socket.destroy();
   }
 
-  private count(reason: HandshakeFailure): void {
+  private count(reason: HandshakeFailure, socket: Socket): void {
+    this.refusals.note(reason, socket.remoteAddress ?? '');
     this.context.series.counter('handshakes', reason).add(1);
   }
 }

@@ -11,6 +11,7 @@ import { TelemetryBuffer } from '../telemetry/worker-buffer.ts';
 import { WorkerSeries } from '../telemetry/worker-series.ts';
 import { createMeshContext } from '../wire/tls.ts';
 import type { Drainable, IdentityState, WorkerContext } from './context.ts';
+import type { TellRefusals } from './refusal-log.ts';
 
 export class LiveContext implements WorkerContext {
   readonly start: WorkerStart;
@@ -84,6 +85,10 @@ export class LiveContext implements WorkerContext {
     this.identity = state;
     for (const listener of this.identityListeners) listener(state);
   }
+
+  readonly tellRefusals: TellRefusals = (refusals) => {
+    this.post({ type: 'handshakesRefused', ...refusals });
+  };
 
   contain(error: Error): void {
     this.series.counter('contained').add(1);

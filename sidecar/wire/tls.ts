@@ -55,7 +55,8 @@ export interface MeshServerOptions {
   contextFor(serverName: string): SecureContext | HandshakeFailure;
   /** A handshake is complete; what the peer showed, if anything, is still to be judged by `certificateFailure`. */
   onSecure(socket: TLSSocket): void;
-  onFailure(reason: HandshakeFailure): void;
+  /** @param socket its peer's address may be known no longer. */
+  onFailure(reason: HandshakeFailure, socket: TLSSocket): void;
 }
 
 /** A TLS server without a port of its own: it is handed accepted sockets (`emit('connection', socket)`). Client certificates are asked for, and required by who calls `certificateFailure`. */
@@ -79,7 +80,7 @@ export function createMeshServer(options: MeshServerOptions): Server {
     },
   });
   server.on('secureConnection', (socket) => options.onSecure(socket));
-  server.on('tlsClientError', (error) => options.onFailure(refused.get(error) ?? failureOf(error)));
+  server.on('tlsClientError', (error, socket) => options.onFailure(refused.get(error) ?? failureOf(error), socket));
   return server;
 }
 

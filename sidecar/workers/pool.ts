@@ -6,6 +6,7 @@ import { EXIT } from '../../proto/kit/exit.ts';
 import type {
   ExplainQuery,
   FromWorker,
+  HandshakesRefused,
   ListenerConfig,
   ResourceBytes,
   ResourceError,
@@ -48,6 +49,8 @@ export interface PoolOwner {
   onSeries(family: string, labels: readonly string[]): { readonly slot: number; readonly isOverflow: boolean };
   onTelemetry(records: readonly TelemetryRecord[], dropped: number): void;
   onContained(stack: string): void;
+  /** Handshakes on the inbound port; at most one call a minute, reason and worker. */
+  onRefused(refused: HandshakesRefused): void;
   /** A worker could not open a local port of a policy. */
   onPortLost(port: number, reason: string): void;
   /** What a worker that started refused of the config in force. */
@@ -243,6 +246,9 @@ export class WorkerPool {
         return;
       case 'portLost':
         this.#owner.onPortLost(message.port, message.reason);
+        return;
+      case 'handshakesRefused':
+        this.#owner.onRefused(message);
         return;
       case 'contained':
         this.#owner.onContained(message.stack);

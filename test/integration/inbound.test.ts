@@ -164,6 +164,10 @@ test.each(refused)('%s is refused and counted as %s', async (_what, reason, opti
   const socket = dial(await options());
   await until('the client is disconnected', () => socket.destroyed || socket.readableEnded);
   await until(`${reason} is counted`, () => rig.count('handshakes', reason) === 1);
+  // A socket that was refused by its server name has lost its address by then.
+  expect(rig.refusals).toEqual([
+    expect.stringMatching(`^${reason} 1 ${reason === 'serverName' ? '(127.0.0.1)?' : '127.0.0.1'}$`),
+  ]);
   expect(rig.connections.size).toBe(0);
 });
 

@@ -1,8 +1,10 @@
 // Two real sidecars that know each other by snapshot and identity files alone: mutual TLS and authorization between
 // their processes, the local port, what is counted and logged, and what admin lets an operator do.
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { connect as connectTls } from 'node:tls';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import {
   AuthorizationSchema,
@@ -141,6 +143,27 @@ test('bytes that break HTTP are answered 400, closed, and counted by reason', as
   expect((await web.get('metrics', '/metrics')).text).toMatch(
     /weft_malformed_total\{listener="outbound",reason="\w+"\} 1/,
   );
+});
+
+test('strangers at the inbound port are one line of the log, and what they send is none', async () => {
+  const receiver = await orders();
+  for (let i = 0; i < 3; i++) {
+    const stranger = connectTls({
+      host: '127.0.0.1',
+      port: receiver.ports.inbound as number,
+      servername: '80.orders.shop',
+      ALPNProtocols: ['h2'],
+      rejectUnauthorized: false,
+    });
+    stranger.on('error', () => {});
+    await once(stranger, 'close');
+  }
+  const reason = { reason: 'noCertificate' };
+  await until('all are counted', async () => (await receiver.metric('weft_handshake_failures_total', reason)) === 3);
+  const lines = receiver.err.split('\n').filter((line) => line.includes('handshakes refused'));
+  expect(lines.map((line) => JSON.parse(line))).toMatchObject([
+    { level: 40, reason: 'noCertificate', count: 1, peer: '127.0.0.1', msg: expect.stringContaining('no certificate') },
+  ]);
 });
 
 test('the log level changes only where the operator allowed it, to a level that there is', async () => {

@@ -29,6 +29,8 @@ export interface ListenerRig {
   readonly context: WorkerContext;
   /** Records of finished requests, oldest first. */
   readonly records: TelemetryRecord[];
+  /** What main would log of refused handshakes: `reason count peer`. */
+  readonly refusals: string[];
   /** Open connections. */
   readonly connections: Set<Drainable>;
   setIdentity(identity: WorkerIdentity): void;
@@ -76,6 +78,7 @@ export async function listenerRig(
   time: PoolTime = { clock: threadClock, wheel: new TimerWheel(threadClock) },
 ): Promise<ListenerRig> {
   const records: TelemetryRecord[] = [];
+  const refusals: string[] = [];
   const counters = createCounterMemory(2, 4096);
   const slots = new Map<string, number>();
   const post = (message: FromWorker): void => {
@@ -127,6 +130,7 @@ export async function listenerRig(
       listeners.push(listener);
       if (context.identity !== null) listener(context.identity);
     },
+    tellRefusals: ({ reason, count, peer }) => refusals.push(`${reason} ${count} ${peer}`),
     contain(error) {
       throw error;
     },
@@ -136,6 +140,7 @@ export async function listenerRig(
     port: config.port,
     context,
     records,
+    refusals,
     connections,
     setIdentity(identity) {
       const [, , trustDomain = '', , namespace = ''] = identity.spiffeId.split('/');
