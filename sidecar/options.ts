@@ -99,7 +99,12 @@ export const SIDECAR_OPTIONS = {
     parsePort,
   ),
   inboundPort: option('PORT', "calls of other sidecars; Istio's number", 15006, parsePort),
-  aiPort: option('PORT', 'calls to models, in the OpenAI format below /v1', 15004, parsePort),
+  aiPort: option(
+    'PORT',
+    'calls to models, in the OpenAI format below /v1; called as localhost, a name below it, or by address, and 421 under any other name, as which a page in a browser could come',
+    15004,
+    parsePort,
+  ),
   adminHost: option(
     'ADDRESS',
     'where admin listens: loopback, since it tells more than a stranger may know',

@@ -2,7 +2,8 @@
 // is 404, and another method than the table's is 405.
 
 import { createServer, type IncomingMessage, type Server } from 'node:http';
-import { type AddressInfo, isIP } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { isLocalName } from '../base/local-name.ts';
 import { portError } from '../workers/ports.ts';
 
 /** What a handler answers. A body that is not text is sent as JSON. */
@@ -97,13 +98,6 @@ async function answer(options: SmallServerOptions, table: Table, request: Incomi
   const other = Object.keys(table).some((key) => key.endsWith(` ${url.pathname}`));
   if (other) return { status: 405, body: { error: `${request.method} is not allowed on ${url.pathname}` } };
   return { status: 404, body: { error: `nothing at ${url.pathname}; / lists what there is` } };
-}
-
-/** Loopback names and literal addresses: neither can be a name that an attacker's DNS answers for. */
-function isLocalName(host: string): boolean {
-  const name = host.replace(/:\d+$/, '');
-  if (name === 'localhost' || name.endsWith('.localhost')) return true;
-  return isIP(name.startsWith('[') && name.endsWith(']') ? name.slice(1, -1) : name) !== 0;
 }
 
 async function readBody(request: IncomingMessage): Promise<string> {

@@ -53,6 +53,8 @@ export interface ChatCall {
 
 /** What a chat stream asks of its surroundings. */
 export interface ChatOptions {
+  /** Whether a request under this name is answered at all (else 421). */
+  servesHost(authority: string): boolean;
   /** Null: no such alias for this caller (404). */
   resolveModel(alias: string): ChatTarget | null;
   /** What this caller may write in `model`, for `GET /v1/models` and `GET /v1/models/{model}`. */
@@ -65,7 +67,7 @@ export interface ChatOptions {
   bodyBytesMax?: number;
 }
 
-/** A caller's credentials, in any provider's spelling: they must not reach a provider. */
+/** A caller's credentials, in any provider's spelling, and who it is: they must not reach a provider. */
 const REMOVED = [
   'authorization',
   'x-api-key',
@@ -74,7 +76,13 @@ const REMOVED = [
   'cookie',
   'openai-organization',
   'openai-project',
+  'forwarded',
+  'x-real-ip',
+  'origin',
+  'referer',
 ];
+/** Who the caller is and by which way it came: x-forwarded-for, -host, -client-cert, ... */
+const REMOVED_PREFIX = 'x-forwarded-';
 const JSON_TYPE = 'application/json';
 const CHAT_PATH = '/v1/chat/completions';
 const MODELS_PATH = '/v1/models';
@@ -110,6 +118,10 @@ export class ChatStream extends BufferedStream {
   }
 
   protected override onRequest(head: Head, body: Uint8Array): void {
+    if (!this.options.servesHost(head.authority)) {
+      const message = `The host ${JSON.stringify(head.authority)} is not served here; use localhost, 127.0.0.1, [::1] or another address of this port.`;
+      return this.refuse(421, message, 'misdirected_request');
+    }
     const mark = head.path.indexOf('?');
     const path = mark < 0 ? head.path : head.path.slice(0, mark);
     const method = methodOf(path);
@@ -298,6 +310,9 @@ function address(head: Head, provider: ChatProvider, key: string | null, bodyByt
   head.authority = provider.authority;
   head.path = `${provider.pathPrefix}/chat/completions`;
   for (const name of REMOVED) removeHeader(head.headers, name);
+  for (let i = head.headers.length - 2; i >= 0; i -= 2) {
+    if (head.headers[i]?.startsWith(REMOVED_PREFIX)) head.headers.splice(i, 2);
+  }
   for (let i = 0; i < provider.headers.length; i += 2) {
     setHeader(head.headers, provider.headers[i] as string, provider.headers[i + 1] as string);
   }

@@ -4,6 +4,7 @@
 import type { ChatCall, ChatOptions, ChatTarget } from '../ai/chat-stream.ts';
 import { ChatStream } from '../ai/chat-stream.ts';
 import { LIMITS } from '../base/limits.ts';
+import { isLocalName } from '../base/local-name.ts';
 import type { ModelState, ModelTargetState } from '../config/snapshot.ts';
 import { type Decision, NO_LABELS } from '../proxy/decide.ts';
 import { finish } from '../proxy/finish.ts';
@@ -43,6 +44,11 @@ class ModelCall implements ChatOptions {
     this.chat = new ChatStream(downstream, this);
     this.request = exchangeTo(context, ORIGIN, this.chat, () => this.decide());
     this.chat.events = this.request;
+  }
+
+  /** The key is spent for whoever may call this port: for no page in a browser that has made its own name resolve to it. */
+  servesHost(authority: string): boolean {
+    return isLocalName(authority);
   }
 
   resolveModel(alias: string): ChatTarget | null {

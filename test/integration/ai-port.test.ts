@@ -1,8 +1,15 @@
 // The AI port against a provider: keys, aliases, metering, and the ends that an answer can have.
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  request as httpRequest,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type MockProvider, startMockProvider } from '../../deploy/mock/mock-provider.ts';
@@ -85,6 +92,67 @@ function ask(body: object, headers: Record<string, string> = {}, signal: AbortSi
 }
 
 const outcome = (name: string): number => rig.count('aiRequests', 'shop/fast', 'shop/mock', name);
+
+/** One request with a Host of the test's choice, which fetch does not allow. */
+async function askAs(host: string, path: string, method: string): Promise<[number | undefined, string]> {
+  const headers = { host, 'content-type': 'text/plain' };
+  const request = httpRequest({ host: '127.0.0.1', port: rig.port, path, method, headers, agent: false });
+  request.end(method === 'GET' ? undefined : JSON.stringify({ model: 'fast', messages: MESSAGES }));
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  return [response.statusCode, await text(response)];
+}
+
+test.each(['evil.example', 'evil.example:15004', 'localhost.evil.example', 'orders'])(
+  'a call under the name %s, which a page in a browser could have made its own, is 421 and no call',
+  async (host) => {
+    let calls = 0;
+    configure(
+      await provider((_request, response) => {
+        calls++;
+        response.end('{}');
+      }),
+    );
+    for (const [path, method] of [
+      ['/v1/chat/completions', 'POST'],
+      ['/v1/models', 'GET'],
+    ] as const) {
+      const [status, body] = await askAs(host, path, method);
+      expect(status).toBe(421);
+      expect(JSON.parse(body).error).toMatchObject({
+        code: 'misdirected_request',
+        message: expect.stringContaining(host),
+      });
+    }
+    await until('both are counted', () => rig.count('aiRequests', '', '', 'refused') === 2);
+    expect(calls).toBe(0);
+  },
+);
+
+test.each(['localhost', 'LOCALHOST:15004', 'ai.localhost:15004', '127.0.0.1:1', '[::1]:15004', '10.0.0.7'])(
+  'a call under the name %s is served',
+  async (host) => {
+    expect((await askAs(host, '/v1/chat/completions', 'POST'))[0]).toBe(200);
+  },
+);
+
+test('what tells who the caller is stays here', async () => {
+  let seen: IncomingMessage['headers'] = {};
+  const port = await provider((request, response) => {
+    seen = request.headers;
+    response.end('{}');
+  });
+  configure(port);
+  const told = {
+    'x-forwarded-client-cert': 'URI=spiffe://mesh.local/ns/shop/sa/web',
+    'x-forwarded-for': '10.0.0.7',
+    'x-forwarded-host': 'shop.example',
+    forwarded: 'for=10.0.0.7',
+    origin: 'http://localhost:3000',
+  };
+  await (await ask({}, { ...told, 'x-mine': 'kept' })).text();
+  expect(seen['x-mine']).toBe('kept');
+  for (const name of Object.keys(told)) expect(seen).not.toHaveProperty(name);
+});
 
 test('an answer in one piece comes as the provider wrote it, and is counted in tokens and money', async () => {
   const response = await ask({});

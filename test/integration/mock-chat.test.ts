@@ -59,6 +59,7 @@ function chat(body: object, key: string, headers: string[] = []): Promise<{ clie
         model: 'mock-small',
         prices: parsePrices('1', '2'),
       }),
+      servesHost: () => true,
       listModels: () => [],
       onLocal: () => {},
       onUsage: (call) => resolve({ client, call }),

@@ -31,6 +31,7 @@ function setup(bodyBytesMax?: number) {
             prices: parsePrices('2.50', '10'),
           }
         : null,
+    servesHost: () => true,
     listModels: () => ['fast', 'org/large'],
     onUsage: (call) => calls.push(call),
     onLocal: (_request, status) => local.push(status),
