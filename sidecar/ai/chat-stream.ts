@@ -2,7 +2,8 @@
 // client's credentials become the provider's, and the response is metered on its way back. The response passes as it
 // came, its `model` included: it names the provider's concrete model, as OpenAI's own aliases do, and so is true.
 
-import { BUFFERED_BODY_BYTES_MAX, BufferedStream } from '../transcode/buffered-stream.ts';
+import { LIMITS } from '../base/limits.ts';
+import { BufferedStream } from '../transcode/buffered-stream.ts';
 import type { ProxyError } from '../wire/error.ts';
 import { type HeaderList, headerValue, removeHeader, setHeader } from '../wire/headers.ts';
 import type { Head, HttpStream } from '../wire/stream.ts';
@@ -63,7 +64,7 @@ export interface ChatOptions {
   onUsage(call: ChatCall): void;
   /** Instead of the exchange and of `onUsage`, once: answered here without a call, or left before its body was whole (status 0). */
   onLocal(request: Head, status: number): void;
-  /** Default BUFFERED_BODY_BYTES_MAX; more is answered by 413. */
+  /** Default LIMITS.bufferedBodyBytesMax; more is answered by 413. */
   bodyBytesMax?: number;
 }
 
@@ -105,7 +106,7 @@ export class ChatStream extends BufferedStream {
   private gone = false;
 
   constructor(downstream: HttpStream, options: ChatOptions) {
-    super(downstream, options.bodyBytesMax ?? BUFFERED_BODY_BYTES_MAX);
+    super(downstream, options.bodyBytesMax ?? LIMITS.bufferedBodyBytesMax);
     this.options = options;
   }
 

@@ -2,13 +2,11 @@
 // the response passes through as it came. A stream ends in [DONE] or in an error that the client sees; the SDKs do
 // not notice a missing [DONE], so only we can tell them (reference: OpenAI streaming, chat.completion.chunk).
 
+import { LIMITS } from '../base/limits.ts';
 import { isObject } from '../transcode/is-object.ts';
 import { type Edit, insertMember, membersOf, splice } from './splice.ts';
 import { SseReader } from './sse.ts';
 import { parseUsage, type Usage } from './usage.ts';
-
-/** Response bytes kept to read the usage of an answer that is not streamed; a larger one passes unmetered. */
-const METERED_BODY_BYTES_MAX = 10 * 1024 * 1024;
 
 /** What the client asked for. */
 export interface ChatRequest {
@@ -116,7 +114,7 @@ export class ChatTap {
   push(chunk: Uint8Array): Uint8Array[] {
     if (this.reader === null) {
       this.bodyBytes += chunk.length;
-      if (this.bodyBytes <= METERED_BODY_BYTES_MAX) this.body.push(chunk);
+      if (this.bodyBytes <= LIMITS.meteredBodyBytesMax) this.body.push(chunk);
       else this.body = [];
       return [chunk];
     }
@@ -136,7 +134,7 @@ export class ChatTap {
   end(cause: string | null = null): Uint8Array[] {
     if (this.reader === null) {
       this.complete = cause === null;
-      if (this.complete && this.bodyBytes <= METERED_BODY_BYTES_MAX)
+      if (this.complete && this.bodyBytes <= LIMITS.meteredBodyBytesMax)
         this.readUsage(Buffer.concat(this.body).toString());
       this.body = [];
       return [];

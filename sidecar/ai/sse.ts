@@ -2,11 +2,7 @@
 // of exactly one event or in `rest`, so what is not understood is still passed on. Cuts may fall anywhere, inside
 // a UTF-8 sequence or between CR and LF.
 
-/**
- * Default bound of one event. Chat chunks are under 1 KiB; audio and image deltas reach a few MiB. A provider that
- * never sends a blank line must not fill memory.
- */
-const SSE_EVENT_BYTES_MAX = 8 * 1024 * 1024;
+import { LIMITS } from '../base/limits.ts';
 
 /** One block up to and with its blank line (WHATWG HTML §9.2.6). */
 interface SseEvent {
@@ -31,8 +27,8 @@ export class SseReader {
   private afterCr = false;
   private first = true;
 
-  /** @param eventBytesMax see SSE_EVENT_BYTES_MAX. */
-  constructor(eventBytesMax: number = SSE_EVENT_BYTES_MAX) {
+  /** @param eventBytesMax see LIMITS.sseEventBytesMax. */
+  constructor(eventBytesMax: number = LIMITS.sseEventBytesMax) {
     this.eventBytesMax = eventBytesMax;
   }
 

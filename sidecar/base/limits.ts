@@ -1,5 +1,6 @@
 // Every bound of the data path by name, with its default, its reason and the peer it was taken from: one page for whoever
-// asks why a request was cut or refused. What belongs to a protocol's grammar is in wire/http1/limits.ts and wire/http2/limits.ts.
+// asks why a request was cut or refused. What belongs to a protocol's grammar is in wire/http1/limits.ts and wire/http2/limits.ts;
+// what a policy may say (regex length, attempts, weights) stands where it is compiled.
 
 /** Defaults; units are the last word of each name. Options and policies override some, none is ever unlimited. */
 export const LIMITS = {
@@ -55,4 +56,20 @@ export const LIMITS = {
   seriesIdleMs: 600_000,
   /** Label sets of one metric; the rest share one called `overflow`. A Prometheus server copes with thousands a target. */
   seriesMax: 2_000,
+  /** Rules of a Service whose counters are remembered; more come only from many changes of its Routes, and are found again. */
+  serviceRulesMax: 2_000,
+  /** HTTP/2 connections of a worker to one endpoint: one carries a thousand streams of a mesh peer; four spread the load of its workers. */
+  http2ConnectionsMax: 4,
+  /** Request bytes kept for another attempt; a longer request is sent once. 64 KiB: enough for calls, and bounded by the requests under way (Linkerd). */
+  replayBytesMax: 64 * 1024,
+  /** A body that must be whole before it goes on, as for transcoding and models: 10 MiB holds a prompt with a few images, and memory stays bounded by the requests under way. */
+  bufferedBodyBytesMax: 10 * 1024 * 1024,
+  /** Bytes of a model's answer in one piece that are kept to read its usage; a larger one passes unmetered. As much as a request may have. */
+  meteredBodyBytesMax: 10 * 1024 * 1024,
+  /** One event of a streamed answer. Chat chunks are under 1 KiB, audio and image deltas reach a few MiB; a provider that never sends a blank line must not fill memory. */
+  sseEventBytesMax: 8 * 1024 * 1024,
+  /** Log lines and spans that a worker hands to main at once, every 10 ms: 100,000 requests a second, and about a megabyte. More are dropped and counted. */
+  telemetryRecordsMax: 1_000,
+  /** Spans that wait while the OpenTelemetry SDK loads, under a second; the batch processor's own queue has as many. */
+  waitingSpansMax: 2_048,
 } as const;

@@ -2,16 +2,11 @@
 // with backpressure, then `finish`, exactly once. The exchange faces the caller, each attempt faces one endpoint.
 // Nothing is committed to the caller before an attempt has answered, so until then another attempt is invisible.
 
+import { LIMITS } from '../base/limits.ts';
 import { ProxyError } from '../wire/error.ts';
 import type { HeaderList } from '../wire/headers.ts';
 import { headerValue } from '../wire/headers.ts';
 import type { Head, HttpStream, StreamEvents } from '../wire/stream.ts';
-
-/**
- * Request bytes kept for another attempt; beyond it the request is sent once. 64 KiB, as in Linkerd: enough for
- * calls, and bounded by the number of requests under way.
- */
-export const REPLAY_BYTES_MAX = 64 * 1024;
 
 /** What the attempt loop needs to know of the world; one per route, compiled when config changes. */
 export interface AttemptPolicy {
@@ -81,12 +76,12 @@ export class Exchange implements StreamEvents {
     const upstream = this.attempt === null ? null : this.attempt.stream;
     if (this.replay !== null) {
       this.replay.push(chunk);
-      if (this.requestBytes > REPLAY_BYTES_MAX && upstream !== null) this.replay = null;
+      if (this.requestBytes > LIMITS.replayBytesMax && upstream !== null) this.replay = null;
     }
     if (upstream !== null) {
       if (!upstream.writeData(chunk, end)) this.downstream.pause();
       if (end && this.halfClosed) this.onTunnelEnd();
-    } else if (this.requestBytes > REPLAY_BYTES_MAX) {
+    } else if (this.requestBytes > LIMITS.replayBytesMax) {
       this.downstream.pause(); // Nobody takes it yet: hold the caller, not its bytes.
     }
   }
@@ -138,7 +133,7 @@ export class Exchange implements StreamEvents {
       room = stream.writeData(chunks[i] as Uint8Array, last);
     }
     if (this.trailers !== null) stream.writeEnd(this.trailers);
-    if (this.requestBytes > REPLAY_BYTES_MAX) this.replay = null;
+    if (this.requestBytes > LIMITS.replayBytesMax) this.replay = null;
     if (room && !this.requestEnded) this.downstream.resume();
   }
 

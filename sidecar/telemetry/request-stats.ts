@@ -1,9 +1,7 @@
 // What is counted of the requests to one Service in one direction: objects made once, found by number on the hot path.
 
+import { LIMITS } from '../base/limits.ts';
 import type { Counter, Histogram, WorkerSeries } from './worker-series.ts';
-
-/** Rules of a Service that are remembered; more come only from many changes of its Routes, and are found again. */
-const RULES_MAX = 2_000;
 
 /** The requests that one rule decided. */
 export class RuleStats {
@@ -69,7 +67,7 @@ export class RequestStats {
   rule(name: string): RuleStats {
     let found = this.rules.get(name);
     if (found === undefined) {
-      if (this.rules.size >= RULES_MAX) this.rules.clear();
+      if (this.rules.size >= LIMITS.serviceRulesMax) this.rules.clear();
       found = new RuleStats(this, name);
       this.rules.set(name, found);
     }

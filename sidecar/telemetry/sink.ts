@@ -1,12 +1,10 @@
 // Where the workers' records end: lines and spans, as the policy wanted each. Spans need the OpenTelemetry SDK, which
 // is loaded with the first of them.
 
+import { LIMITS } from '../base/limits.ts';
 import type { TelemetryRecord } from '../base/messages.ts';
 import type { AccessLog } from './log.ts';
 import { type SpanSink, spansEnabled } from './spans-enabled.ts';
-
-/** Records that wait while the SDK loads (under a second); the batch processor's own queue has as many. */
-const WAITING_SPANS_MAX = 2_048;
 
 /** SIGTERM does not wait longer than this for an exporter. */
 const CLOSE_TIMEOUT_MS = 3_000;
@@ -33,7 +31,7 @@ export class TelemetrySink {
       if (record.log) this.#access.write(record);
       if (!record.span || !this.exportsSpans) continue;
       if (this.#spans !== null) this.#spans.add(record);
-      else if (this.#waiting.length < WAITING_SPANS_MAX) {
+      else if (this.#waiting.length < LIMITS.waitingSpansMax) {
         this.#waiting.push(record);
         this.#loading ??= this.#load();
       }

@@ -7,9 +7,6 @@ import { type TimerWheel, WheelTimer } from '../base/timer-wheel.ts';
 
 /** Between two messages; also what a record may be late. */
 const FLUSH_MS = 10;
-/** Records of one flush: 10 ms at 100,000 requests a second, and about a megabyte. */
-const RECORDS_MAX = 1_000;
-
 export class TelemetryBuffer {
   private records: TelemetryRecord[] = [];
   private dropped = 0;
@@ -26,7 +23,7 @@ export class TelemetryBuffer {
   }
 
   add(record: TelemetryRecord): void {
-    if (this.records.length >= RECORDS_MAX) this.dropped++;
+    if (this.records.length >= LIMITS.telemetryRecordsMax) this.dropped++;
     else this.records.push(record);
     if (!this.timer.armed) this.wheel.arm(this.timer, FLUSH_MS);
   }

@@ -5,9 +5,6 @@ import type { ProxyError } from '../wire/error.ts';
 import { type HeaderList, headerValue, removeHeader } from '../wire/headers.ts';
 import { Head, type HttpStream, type StreamEvents } from '../wire/stream.ts';
 
-/** Default bound of a buffered body: 10 MiB holds a prompt with a few images, and memory stays bounded by the requests under way. */
-export const BUFFERED_BODY_BYTES_MAX = 10 * 1024 * 1024;
-
 /** Receives nothing: the face of a stream that nobody has connected. */
 const NOBODY: StreamEvents = {
   onHead: () => {},

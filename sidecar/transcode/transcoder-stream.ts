@@ -1,10 +1,11 @@
 // JSON over HTTP on the client's side, unary gRPC on the other. A request that is gRPC already passes untouched.
 
 import { fromBinary, type JsonObject, toJson } from '@bufbuild/protobuf';
+import { LIMITS } from '../base/limits.ts';
 import type { ProxyError } from '../wire/error.ts';
 import { type HeaderList, headerValue, removeHeader, setHeader } from '../wire/headers.ts';
 import type { Head, HttpStream } from '../wire/stream.ts';
-import { BUFFERED_BODY_BYTES_MAX, BufferedStream } from './buffered-stream.ts';
+import { BufferedStream } from './buffered-stream.ts';
 import { isObject } from './is-object.ts';
 import { encodeRequest } from './json.ts';
 import { type Match, type MethodIndex, matchMethod } from './methods.ts';
@@ -30,8 +31,8 @@ export class TranscoderStream extends BufferedStream {
   private frameBytes = 0;
   private answered = false;
 
-  /** @param bodyBytesMax of a request's and of a response's body; see BUFFERED_BODY_BYTES_MAX. */
-  constructor(downstream: HttpStream, index: MethodIndex, bodyBytesMax: number = BUFFERED_BODY_BYTES_MAX) {
+  /** @param bodyBytesMax of a request's and of a response's body; see LIMITS.bufferedBodyBytesMax. */
+  constructor(downstream: HttpStream, index: MethodIndex, bodyBytesMax: number = LIMITS.bufferedBodyBytesMax) {
     super(downstream, bodyBytesMax);
     this.index = index;
     this.responseBytesMax = bodyBytesMax;

@@ -4,6 +4,7 @@
 import type { SecureContext } from 'node:tls';
 import { createSecureContext } from 'node:tls';
 import { verifySpiffe } from '../../proto/kit/san.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
 import { ProxyError } from '../wire/error.ts';
 import { type Balancer, leastRequest, roundRobin } from './balancer.ts';
@@ -53,8 +54,6 @@ export interface UpstreamEndpoint {
   readonly spiffeId: string;
 }
 
-/** HTTP/2 connections to one endpoint: one carries a thousand streams of a mesh peer; four spread the load of its workers (DESIGN). */
-const HTTP2_CONNECTIONS_MAX = 4;
 /** Streams that one new HTTP/2 connection is expected to carry (RFC 9113 §6.5.2 recommends no less). */
 const HTTP2_STREAMS = 100;
 /** Shorter than applications' keep-alive (Node: 5 s), or a request meets a closing connection. */
@@ -150,7 +149,7 @@ export class Upstream {
       return { connectionsMax, pendingRequestsMax, requestsPerConnection: 1, idleTimeoutMs: idle };
     }
     return {
-      connectionsMax: Math.min(connectionsMax, HTTP2_CONNECTIONS_MAX),
+      connectionsMax: Math.min(connectionsMax, LIMITS.http2ConnectionsMax),
       pendingRequestsMax,
       requestsPerConnection: HTTP2_STREAMS,
       idleTimeoutMs: idleTimeoutMs || HTTP2_IDLE_MS,

@@ -6,7 +6,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { RetryCondition, type RetrySchema } from '../../proto/gen/weft/policy/v1/route_pb.js';
 import { LoadBalancingPolicy, Protocol, TlsMode } from '../../proto/gen/weft/policy/v1/service_pb.js';
-import { REPLAY_BYTES_MAX } from '../../sidecar/proxy/relay.ts';
+import { LIMITS } from '../../sidecar/base/limits.ts';
 import { type Answer, Apps, callHttp } from '../support/apps.ts';
 import { endpoint, route, service, until, type WorkerRig, workerRig } from '../support/worker-rig.ts';
 
@@ -102,7 +102,7 @@ describe('on GATEWAY_ERROR', () => {
       endpoint('shop/orders', port),
       route('shop/r', { services: ['shop/orders'], rules: [{ retry, timeouts }] }),
     );
-    expect(await call('POST', '/', 'x'.repeat(REPLAY_BYTES_MAX * 2))).toMatchObject({
+    expect(await call('POST', '/', 'x'.repeat(LIMITS.replayBytesMax * 2))).toMatchObject({
       status: 503,
       body: 'slow but whole',
     });

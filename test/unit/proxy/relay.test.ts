@@ -1,6 +1,7 @@
 // The life of a request over recorded streams: retries stay invisible, backpressure crosses, finish runs once.
 import { describe, expect, test } from 'vitest';
-import { type Attempt, type AttemptPolicy, Exchange, REPLAY_BYTES_MAX } from '../../../sidecar/proxy/relay.ts';
+import { LIMITS } from '../../../sidecar/base/limits.ts';
+import { type Attempt, type AttemptPolicy, Exchange } from '../../../sidecar/proxy/relay.ts';
 import { ProxyError } from '../../../sidecar/wire/error.ts';
 import type { HeaderList } from '../../../sidecar/wire/headers.ts';
 import { Head, type HttpStream, type StreamEvents } from '../../../sidecar/wire/stream.ts';
@@ -114,7 +115,7 @@ describe('an exchange', () => {
     const { downstream, attempts, scheduled, exchange, answer } = setUp({ retries: 1 });
     exchange.onHead(POST(), false);
     answer(0);
-    exchange.onData(new Uint8Array(REPLAY_BYTES_MAX + 1), false);
+    exchange.onData(new Uint8Array(LIMITS.replayBytesMax + 1), false);
     (attempts[0] as Attempt).onReset(new ProxyError('refused', 'upstream', 'REFUSED_STREAM', 'yes'));
     expect(scheduled).toHaveLength(0);
     expect(downstream.log.at(-1)).toBe('head 503 end');
@@ -123,7 +124,7 @@ describe('an exchange', () => {
   test('holds the caller while nobody takes its body', () => {
     const { downstream, exchange, answer } = setUp();
     exchange.onHead(POST(), false);
-    exchange.onData(new Uint8Array(REPLAY_BYTES_MAX + 1), false);
+    exchange.onData(new Uint8Array(LIMITS.replayBytesMax + 1), false);
     expect(downstream.log).toEqual(['pause']);
     answer(0);
     expect(downstream.log).toEqual(['pause', 'resume']);
