@@ -19,6 +19,9 @@ export interface PolicyStoreOptions {
   readonly onError: (error: Error) => void;
 }
 
+/** Resources encoded before others have their turn: 5 ms of the 100 ms that 10,000 take. */
+const PIECES_AT_ONCE = 500;
+
 /** The policies of one directory, on the disk. */
 export class PolicyStore {
   readonly path: string;
@@ -60,7 +63,7 @@ export class PolicyStore {
     for (let state = this.#next; state !== null; state = this.#next) {
       this.#next = null;
       try {
-        const text = formatStored(this.#directory, state);
+        const text = await this.#format(state);
         const hash = digest(text);
         if (hash === this.#onDisk) continue;
         await replace(this.path, text);
@@ -70,6 +73,14 @@ export class PolicyStore {
       }
     }
     this.#writing = null;
+  }
+
+  async #format(state: PolicyState): Promise<string> {
+    const pieces: string[] = [];
+    for (const piece of formatStored(this.#directory, state)) {
+      if (pieces.push(piece) % PIECES_AT_ONCE === 0) await setImmediate();
+    }
+    return pieces.join('');
   }
 }
 

@@ -32,19 +32,31 @@ interface StoredFile {
   readonly version: number;
   /** Absolute. */
   readonly directory: string;
-  readonly resources: readonly StoredResource[];
   readonly problems: readonly string[];
+  /** Last, since the pieces of the text end with them. */
+  readonly resources: readonly StoredResource[];
 }
 
-/** The text that `parseStored` reads. @param directory of the policies, absolute. */
-export function formatStored(directory: string, state: Pick<PolicyState, 'resources' | 'problems'>): string {
-  const resources = state.resources.map(({ kind, message, place, caPem }): StoredResource => {
+/** The text that `parseStored` reads, in pieces of one resource. @param directory of the policies, absolute. */
+export function* formatStored(
+  directory: string,
+  state: Pick<PolicyState, 'resources' | 'problems'>,
+): Generator<string, void> {
+  const head: StoredFile = { version: VERSION, directory, problems: state.problems.map(markOf), resources: [] };
+  yield JSON.stringify(head).slice(0, -']}'.length);
+  for (const [i, { kind, message, place, caPem }] of state.resources.entries()) {
     const schema: DescMessage = SCHEMAS[kind];
     const bytes = Buffer.from(toBinary(schema, message));
-    return { kind, file: place.file, ...place.at(''), message: bytes.toString('base64'), caPem };
-  });
-  const file: StoredFile = { version: VERSION, directory, resources, problems: state.problems.map(markOf) };
-  return `${JSON.stringify(file)}\n`;
+    const stored: StoredResource = {
+      kind,
+      file: place.file,
+      ...place.at(''),
+      message: bytes.toString('base64'),
+      caPem,
+    };
+    yield `${i === 0 ? '' : ','}\n${JSON.stringify(stored)}`;
+  }
+  yield '\n]}\n';
 }
 
 /**

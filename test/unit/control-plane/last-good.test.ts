@@ -137,3 +137,12 @@ test.each<[string, Files, [string, boolean][]]>([
   const { problems } = await take(before.resources, edit);
   expect(problems.map(({ resource, lastGoodStays }) => [resource, lastGoodStays])).toEqual(expected);
 });
+
+test('a directory with more than is read keeps what was in it, which is said', async () => {
+  const before = await take([], GOOD);
+  const problem = { file: '.', line: 0, column: 0, fieldPath: '', message: 'too many', fix: 'fewer', resource: '' };
+  const first = takeGood([], { resources: [], problems: [problem], files: [] });
+  const later = takeGood(before.resources, { resources: [], problems: [problem], files: [] });
+  expect([first, later].map(({ problems }) => problems[0]?.lastGoodStays)).toEqual([false, true]);
+  expect(shown(later)).toEqual(shown(before));
+});

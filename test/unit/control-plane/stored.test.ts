@@ -48,6 +48,7 @@ function shown(resources: readonly Resource[]): unknown[] {
   });
 }
 
+const format = (...args: Parameters<typeof formatStored>) => [...formatStored(...args)].join('');
 const state = (taken: Taken) => ({ revision: 1, ...taken });
 
 test('what is read is what was written: messages with the files they name, roots, places and problems', async () => {
@@ -55,8 +56,9 @@ test('what is read is what was written: messages with the files they name, roots
   expect(resources).toHaveLength(3);
   const rooted = resources.map((one) => (one.kind === 'Provider' ? { ...one, caPem: 'PEM' } : one));
   const { problems } = await take(`${POLICIES}---\nkind: Route\nmetadata: { name: r }\nspec: { hostz: [a] }\n`);
-  const read = parseStored(formatStored('/policies', { resources: rooted, problems }), '/policies');
+  const read = parseStored(format('/policies', { resources: rooted, problems }), '/policies');
   expect(shown(read.resources)).toEqual(shown(rooted));
+  expect(parseStored(format('/policies', { resources: [], problems }), '/policies').resources).toEqual([]);
   expect(shown(read.resources)[1]).toMatchObject({ namespace: 'shop', name: 'a', file: 'a.yaml', at: { line: 5 } });
   const [problem] = problems;
   if (problem === undefined) throw new Error('a wrong Route has a problem');
@@ -68,7 +70,7 @@ test('what is read is what was written: messages with the files they name, roots
 
 test('of a wrong policy the stored state stays as one that was never stored', async () => {
   const before = await take();
-  const { resources } = parseStored(formatStored('/policies', before), '/policies');
+  const { resources } = parseStored(format('/policies', before), '/policies');
   const wrong = POLICIES.replace('serviceAccount: b', 'serviceAcount: b').replace('port: 80', 'port: x');
   const after = await take(wrong, resources);
   expect(after).toMatchObject(await take(wrong, before.resources).then(({ problems }) => ({ problems })));
@@ -110,11 +112,11 @@ test('a store writes privately, the newest state last, and nothing when nothing 
   store.save(state(first));
   store.save(state(second));
   await store.close();
-  expect(readFileSync(store.path, 'utf8')).toBe(formatStored('/policies', second));
+  expect(readFileSync(store.path, 'utf8')).toBe(format('/policies', second));
   expect(statSync(store.path).mode & 0o777).toBe(0o600);
   store.save(state(first));
   await store.close();
-  expect(readFileSync(store.path, 'utf8')).toBe(formatStored('/policies', first));
+  expect(readFileSync(store.path, 'utf8')).toBe(format('/policies', first));
   const again = new PolicyStore(options);
   expect(shown(again.read()?.resources ?? [])).toEqual(shown(first.resources));
   const { ino } = statSync(store.path);
