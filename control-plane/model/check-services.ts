@@ -1,8 +1,7 @@
 // Services by themselves and beside each other: ports, endpoints, ejection, descriptors, ports on localhost.
-import { createFileRegistry, fromBinary } from '@bufbuild/protobuf';
-import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import { Protocol, TlsMode } from '../../proto/gen/weft/policy/v1/service_pb.js';
 import { nearest } from '../../proto/kit/nearest.ts';
+import { compileMethods } from '../../proto/kit/transcoded-methods.ts';
 import type { Report } from './check.ts';
 import { placeOf, seconds } from './check.ts';
 import type { ServiceIndex } from './names.ts';
@@ -155,10 +154,22 @@ function checkTranscoding(service: Resource<'Service'>, report: Report): void {
       'set `protocol: GRPC` on the port',
     );
   if (transcoding.descriptors.case !== 'descriptorSet') return;
-  const known = servicesIn(transcoding.descriptors.value);
-  if (typeof known === 'string') {
-    const fix = 'make it with `buf build -o api.binpb` or `protoc --include_imports -o`';
-    report(service, 'spec.transcoding', known, fix);
+  const whole = 'make it with `buf build -o api.binpb` or `protoc --include_imports -o`';
+  // By the code that a sidecar compiles it with: what passes here is refused nowhere.
+  const index = compileMethods(transcoding.descriptors.value);
+  if ('errors' in index) {
+    for (const error of index.errors)
+      report(
+        service,
+        'spec.transcoding',
+        error,
+        error.startsWith('not a ') ? whole : 'mend the .proto and build it again',
+      );
+    return;
+  }
+  const known = [...index.registry].filter((type) => type.kind === 'service').map((type) => type.typeName);
+  if (known.length === 0) {
+    report(service, 'spec.transcoding', 'the descriptors have no gRPC service', whole);
     return;
   }
   transcoding.services.forEach((name, i) => {
@@ -167,17 +178,6 @@ function checkTranscoding(service: Resource<'Service'>, report: Report): void {
     const fix = close ? `write \`${close}\`` : `write one of ${known.join(', ')}`;
     report(service, `spec.transcoding.services[${i}]`, `the descriptors have no service ${name}`, fix);
   });
-}
-
-/** Full names of the gRPC services in a FileDescriptorSet, or what is wrong with it. */
-function servicesIn(descriptorSet: Uint8Array): string[] | string {
-  try {
-    const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, descriptorSet));
-    const names = [...registry].filter((type) => type.kind === 'service').map((type) => type.typeName);
-    return names.length > 0 ? names : 'the descriptors have no gRPC service';
-  } catch (error) {
-    return `is not a FileDescriptorSet with its imports: ${(error as Error).message}`;
-  }
 }
 
 function checkLocalPorts(

@@ -2,8 +2,8 @@
 // the response passes through as it came. A stream ends in [DONE] or in an error that the client sees; the SDKs do
 // not notice a missing [DONE], so only we can tell them (reference: OpenAI streaming, chat.completion.chunk).
 
+import { isObject } from '../../proto/kit/is-object.ts';
 import { LIMITS } from '../base/limits.ts';
-import { isObject } from '../transcode/is-object.ts';
 import { type Edit, insertMember, membersOf, splice } from './splice.ts';
 import { SseReader } from './sse.ts';
 import { parseUsage, type Usage } from './usage.ts';

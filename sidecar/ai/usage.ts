@@ -1,7 +1,7 @@
 // Tokens and money of one model call. Prices are decimal fractions and bills are sums of millions of calls, so money
 // is counted in integers.
 
-import { isObject } from '../transcode/is-object.ts';
+import { isObject } from '../../proto/kit/is-object.ts';
 
 /** Tokens as the provider counted them. */
 export interface Usage {

@@ -13,9 +13,9 @@ import {
   ServiceSchema,
   TelemetrySchema,
 } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
+import { compileMethods, type MethodIndex } from '../../proto/kit/transcoded-methods.ts';
 import type { ResourceBytes, ResourceError } from '../base/messages.ts';
 import { type CompiledAuthorization, compileAuthorization } from '../filters/authorization/compile.ts';
-import { compileMethods, type MethodIndex } from '../transcode/methods.ts';
 import { type CompileError, linearRegex } from './compile-match.ts';
 import { type CompiledRouteResource, compileRoute } from './compile-route.ts';
 import {

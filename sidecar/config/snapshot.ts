@@ -1,11 +1,11 @@
 // The compiled configuration that a request pins at its head and follows to its end. Everything in it is immutable
 // but the state that it points to (clusters, counters), which outlives a change of configuration.
 
+import type { MethodIndex } from '../../proto/kit/transcoded-methods.ts';
 import type { ChatTarget } from '../ai/chat-stream.ts';
 import type { ServiceAuthorization } from '../filters/authorization/run.ts';
 import type { CompiledRule, RouteTable } from '../proxy/route.ts';
 import type { RequestStats } from '../telemetry/request-stats.ts';
-import type { MethodIndex } from '../transcode/methods.ts';
 import type { Cluster } from '../upstream/cluster.ts';
 
 /** What an application speaks on a port of its Service. `grpc` is HTTP/2; `tcp` is opaque. */

@@ -1,9 +1,9 @@
 // From resources to the snapshot that requests pin: takes changes in slices between requests and swaps with one
 // assignment. What outlives a change (clusters with their connections and health, counters) is carried over by name.
 
+import type { MethodIndex } from '../../proto/kit/transcoded-methods.ts';
 import type { HealthNews, LocalApp, ResourceBytes, ResourceError } from '../base/messages.ts';
 import type { WorkerSeries } from '../telemetry/worker-series.ts';
-import type { MethodIndex } from '../transcode/methods.ts';
 import type { Upstream, UpstreamContext } from '../upstream/upstream.ts';
 import { buildModels, buildProviders } from './ai-models.ts';
 import { type CompiledService, type CompiledTelemetryResource, telemetryOf } from './compile-service.ts';

@@ -1,7 +1,7 @@
 // Puts the transcoder between a caller that speaks JSON and the exchange, once the route has said that the Service
 // wants gRPC. The request is routed as its caller wrote it; what goes upstream is the gRPC call.
 
-import type { MethodIndex } from '../transcode/methods.ts';
+import type { MethodIndex } from '../../proto/kit/transcoded-methods.ts';
 import { TranscoderStream } from '../transcode/transcoder-stream.ts';
 import type { HeaderList } from '../wire/headers.ts';
 import type { Head } from '../wire/stream.ts';

@@ -10,8 +10,8 @@ import {
   ScalarType,
   toBinary,
 } from '@bufbuild/protobuf';
-import { isObject } from './is-object.ts';
-import { findField, type Match } from './methods.ts';
+import { isObject } from '../../proto/kit/is-object.ts';
+import { findField, type Match } from '../../proto/kit/transcoded-methods.ts';
 
 /** What the client must correct: the field's path (empty: the body as a whole) and why. */
 export interface JsonFault {

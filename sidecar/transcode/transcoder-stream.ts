@@ -1,14 +1,14 @@
 // JSON over HTTP on the client's side, unary gRPC on the other. A request that is gRPC already passes untouched.
 
 import { fromBinary, type JsonObject, toJson } from '@bufbuild/protobuf';
+import { isObject } from '../../proto/kit/is-object.ts';
+import { type Match, type MethodIndex, matchMethod } from '../../proto/kit/transcoded-methods.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { ProxyError } from '../wire/error.ts';
 import { type HeaderList, headerValue, removeHeader, setHeader } from '../wire/headers.ts';
 import type { Head, HttpStream } from '../wire/stream.ts';
 import { BufferedStream } from './buffered-stream.ts';
-import { isObject } from './is-object.ts';
 import { encodeRequest } from './json.ts';
-import { type Match, type MethodIndex, matchMethod } from './methods.ts';
 import { codeOfHttp, type GrpcStatus, httpStatus, readStatus, statusJson } from './status.ts';
 
 const INVALID_ARGUMENT = 3;

@@ -14,12 +14,12 @@ import {
 } from '@grpc/grpc-js';
 import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { grpcDefinition } from '../../proto/kit/grpc-definition.ts';
+import { compileMethods, type MethodIndex } from '../../proto/kit/transcoded-methods.ts';
 import { DEFAULT_RULE } from '../../sidecar/config/compile-route.ts';
 import { EMPTY_SNAPSHOT } from '../../sidecar/config/snapshot.ts';
 import { bindListener } from '../../sidecar/listen/bind.ts';
 import { serveClear } from '../../sidecar/listen/connection.ts';
 import { acceptorOf } from '../../sidecar/proxy/serve.ts';
-import { compileMethods, type MethodIndex } from '../../sidecar/transcode/methods.ts';
 import { WireSocket } from '../../sidecar/wire/socket.ts';
 import { buildDescriptors } from '../support/descriptors.ts';
 import { destinationTo, type ListenerRig, listenerRig, until } from '../support/listener-rig.ts';

@@ -19,13 +19,13 @@ import {
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { grpcDefinition } from '../../proto/kit/grpc-definition.ts';
 import { verifySpiffe } from '../../proto/kit/san.ts';
+import { compileMethods } from '../../proto/kit/transcoded-methods.ts';
 import type { ListenerConfig } from '../../sidecar/base/messages.ts';
 import { DEFAULT_RULE } from '../../sidecar/config/compile-route.ts';
 import { EMPTY_SNAPSHOT, type PortProtocol, type Snapshot } from '../../sidecar/config/snapshot.ts';
 import { openInbound } from '../../sidecar/listen/inbound.ts';
 import { openLocal } from '../../sidecar/listen/outbound.ts';
 import { hostOf } from '../../sidecar/proxy/decide.ts';
-import { compileMethods } from '../../sidecar/transcode/methods.ts';
 import { connectorTo } from '../../sidecar/upstream/connect.ts';
 import { Pool } from '../../sidecar/upstream/pool.ts';
 import { buildDescriptors } from '../support/descriptors.ts';

@@ -2,6 +2,7 @@
 // match, what comes back to itself. One row each: what, the text, and each problem as `line:column path | fix`.
 import { rootCertificates } from 'node:tls';
 import { expect, test } from 'vitest';
+import { buildDescriptors } from '../../support/descriptors.ts';
 import { allow, model, orders, provider, read, route, service } from '../../support/policies.ts';
 
 const CASES: readonly (readonly [string, string, ...string[]])[] = [
@@ -519,4 +520,23 @@ test('two Models that lead to each other are shown with the whole way', async ()
     ),
   });
   expect(problems.map((p) => p.message.replace(/^.*: /, ''))).toEqual(['m → n → m', 'n → m → n']);
+});
+
+test.each<[string, string, string, string]>([
+  ['a field', 'get: "/v1/{isbn}"', 'shop.Books.Get: shop.Id has no field isbn', 'mend the .proto'],
+  ['a template', 'get: "/v1/{id"', 'shop.Books.Get: ', 'mend the .proto'],
+  ['a body', 'post: "/v1" body: "book"', "shop.Books.Get: body 'book' is not a field", 'mend the .proto'],
+])('descriptors whose http rule names %s that is not there', async (_name, rule, message, fix) => {
+  const descriptors = buildDescriptors(`syntax = "proto3";
+package shop;
+import "google/api/annotations.proto";
+service Books { rpc Get(Id) returns (Id) { option (google.api.http) = { ${rule} }; } }
+message Id { string id = 1; }
+`);
+  const text = Buffer.from(descriptors).toString('base64');
+  const policy = service(`  ports: [{ port: 80, protocol: GRPC }]\n  transcoding: { descriptorSet: "${text}" }\n`);
+  const found = await read({ 'p.yaml': policy });
+  expect(found.problems).toMatchObject([
+    { fieldPath: 'spec.transcoding', message: expect.stringContaining(message), fix: expect.stringContaining(fix) },
+  ]);
 });

@@ -4,8 +4,8 @@ import { create, type DescMessage, fromBinary, toBinary } from '@bufbuild/protob
 import { BinaryWriter } from '@bufbuild/protobuf/wire';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { compileMethods, type MethodIndex } from '../../../sidecar/transcode/methods.ts';
-import { compileTemplate, matchTemplate } from '../../../sidecar/transcode/template.ts';
+import { compileTemplate, matchTemplate } from '../../../proto/kit/path-template.ts';
+import { compileMethods, type MethodIndex } from '../../../proto/kit/transcoded-methods.ts';
 import { TranscoderStream } from '../../../sidecar/transcode/transcoder-stream.ts';
 import { ProxyError } from '../../../sidecar/wire/error.ts';
 import { type HeaderList, headerValue } from '../../../sidecar/wire/headers.ts';

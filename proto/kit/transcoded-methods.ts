@@ -13,7 +13,7 @@ import {
 } from '@bufbuild/protobuf';
 import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import { isObject } from './is-object.ts';
-import { compileTemplate, matchTemplate, type Template } from './template.ts';
+import { compileTemplate, matchTemplate, type Template } from './path-template.ts';
 
 /** One way to call a method. */
 interface Binding {
