@@ -56,6 +56,8 @@ export interface ChatCall {
 export interface ChatOptions {
   /** Whether a request under this name is answered at all (else 421). */
   servesHost(authority: string): boolean;
+  /** Whether a page of this origin (RFC 6454) may call (else 403); asked only for a request that names one. */
+  servesOrigin(origin: string): boolean;
   /** Null: no such alias for this caller (404). */
   resolveModel(alias: string): ChatTarget | null;
   /** What this caller may write in `model`, for `GET /v1/models` and `GET /v1/models/{model}`. */
@@ -122,6 +124,11 @@ export class ChatStream extends BufferedStream {
     if (!this.options.servesHost(head.authority)) {
       const message = `The host ${JSON.stringify(head.authority)} is not served here; use localhost, 127.0.0.1, [::1] or another address of this port.`;
       return this.refuse(421, message, 'misdirected_request');
+    }
+    const origin = headerValue(head.headers, 'origin');
+    if (origin !== undefined && !this.options.servesOrigin(origin)) {
+      const message = `Pages of ${JSON.stringify(origin)} may not call models here; only those of localhost may.`;
+      return this.refuse(403, message, 'forbidden_origin');
     }
     const mark = head.path.indexOf('?');
     const path = mark < 0 ? head.path : head.path.slice(0, mark);

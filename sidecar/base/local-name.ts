@@ -12,3 +12,9 @@ export function isLocalName(host: string): boolean {
   if (name === 'localhost' || name.endsWith('.localhost')) return true;
   return isIP(name.startsWith('[') && name.endsWith(']') ? name.slice(1, -1) : name) !== 0;
 }
+
+/** Whether a page of this origin was served by this machine under such a name; `null` (a sandbox, a file) was not. */
+export function isLocalOrigin(origin: string): boolean {
+  const match = /^https?:\/\/([^/]+)$/.exec(origin);
+  return match !== null && isLocalName(match[1] as string);
+}

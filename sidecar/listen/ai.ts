@@ -4,7 +4,7 @@
 import type { ChatCall, ChatOptions, ChatTarget } from '../ai/chat-stream.ts';
 import { ChatStream } from '../ai/chat-stream.ts';
 import { LIMITS } from '../base/limits.ts';
-import { isLocalName } from '../base/local-name.ts';
+import { isLocalName, isLocalOrigin } from '../base/local-name.ts';
 import type { ModelState, ModelTargetState } from '../config/snapshot.ts';
 import { type Decision, NO_LABELS } from '../proxy/decide.ts';
 import { finish } from '../proxy/finish.ts';
@@ -49,6 +49,11 @@ class ModelCall implements ChatOptions {
   /** The key is spent for whoever may call this port: for no page in a browser that has made its own name resolve to it. */
   servesHost(authority: string): boolean {
     return isLocalName(authority);
+  }
+
+  /** A browser sends a simple POST of any page to localhost without asking first. */
+  servesOrigin(origin: string): boolean {
+    return isLocalOrigin(origin);
   }
 
   resolveModel(alias: string): ChatTarget | null {

@@ -94,13 +94,37 @@ function ask(body: object, headers: Record<string, string> = {}, signal: AbortSi
 const outcome = (name: string): number => rig.count('aiRequests', 'shop/fast', 'shop/mock', name);
 
 /** One request with a Host of the test's choice, which fetch does not allow. */
-async function askAs(host: string, path: string, method: string): Promise<[number | undefined, string]> {
-  const headers = { host, 'content-type': 'text/plain' };
+async function askAs(
+  host: string,
+  path: string,
+  method: string,
+  more: Record<string, string> = {},
+): Promise<[number | undefined, string]> {
+  const headers = { host, 'content-type': 'text/plain', ...more };
   const request = httpRequest({ host: '127.0.0.1', port: rig.port, path, method, headers, agent: false });
   request.end(method === 'GET' ? undefined : JSON.stringify({ model: 'fast', messages: MESSAGES }));
   const [response] = (await once(request, 'response')) as [IncomingMessage];
   return [response.statusCode, await text(response)];
 }
+
+test.each([
+  ['https://evil.example', 403],
+  ['null', 403],
+  ['http://localhost.evil.example', 403],
+  ['http://localhost:3000', 200],
+  ['http://[::1]', 200],
+])('a page of %s that calls localhost gets %d', async (origin, expected) => {
+  let calls = 0;
+  configure(
+    await provider((_request, response) => {
+      calls++;
+      response.end('{}');
+    }),
+  );
+  const [status, body] = await askAs('localhost', '/v1/chat/completions', 'POST', { origin });
+  expect([status, calls]).toEqual([expected, expected === 200 ? 1 : 0]);
+  if (expected === 403) expect(JSON.parse(body)).toMatchObject({ error: { code: 'forbidden_origin' } });
+});
 
 test.each(['evil.example', 'evil.example:15004', 'localhost.evil.example', 'orders'])(
   'a call under the name %s, which a page in a browser could have made its own, is 421 and no call',

@@ -60,6 +60,7 @@ function chat(body: object, key: string, headers: string[] = []): Promise<{ clie
         prices: parsePrices('1', '2'),
       }),
       servesHost: () => true,
+      servesOrigin: () => true,
       listModels: () => [],
       onLocal: () => {},
       onUsage: (call) => resolve({ client, call }),

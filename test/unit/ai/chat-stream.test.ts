@@ -32,6 +32,7 @@ function setup(bodyBytesMax?: number) {
           }
         : null,
     servesHost: () => true,
+    servesOrigin: () => true,
     listModels: () => ['fast', 'org/large'],
     onUsage: (call) => calls.push(call),
     onLocal: (_request, status) => local.push(status),
