@@ -2,7 +2,7 @@
 // ENHANCE_YOUR_CALM and is reported by name, or in 431. The titles name the CVE class.
 
 import { once } from 'node:events';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import net from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { TimerWheel } from '../../../sidecar/base/timer-wheel.ts';
@@ -12,25 +12,15 @@ import { HpackEncoder } from '../../../sidecar/wire/http2/hpack-encoder.ts';
 import { type Http2ServerConnection, serveHttp2 } from '../../../sidecar/wire/http2/server.ts';
 import { WireSocket } from '../../../sidecar/wire/socket.ts';
 import { Head, type HttpStream } from '../../../sidecar/wire/stream.ts';
+import { Apps } from '../../support/apps.ts';
 
 const PREFACE = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frame(FRAME.SETTINGS, 0, 0, 0)]);
 const ENHANCE_YOUR_CALM = 11;
-const closers: (() => void)[] = [];
+let apps = new Apps();
 afterEach(() => {
-  for (const close of closers.splice(0)) close();
+  apps.close();
+  apps = new Apps();
 });
-
-async function listen(onSocket: (socket: Socket) => void): Promise<number> {
-  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
-    socket.on('error', () => {});
-    closers.push(() => socket.destroy());
-    onSocket(socket);
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  closers.push(() => server.close());
-  return (server.address() as AddressInfo).port;
-}
 
 interface Peer {
   socket: Socket;
@@ -50,7 +40,7 @@ async function peer(opening: Uint8Array = PREFACE): Promise<Peer> {
   const guards: string[] = [];
   const streams: HttpStream[] = [];
   const accepted = Promise.withResolvers<Http2ServerConnection>();
-  const port = await listen((socket) => {
+  const port = await apps.tcp((socket) => {
     const accept = (stream: HttpStream) => {
       streams.push(stream);
       const answer = (): void => stream.writeHead(Head.response(204, []), true);
@@ -69,7 +59,7 @@ async function peer(opening: Uint8Array = PREFACE): Promise<Peer> {
   });
   const socket = net.connect({ port, host: '127.0.0.1' });
   socket.on('error', () => {});
-  closers.push(() => socket.destroy());
+  apps.onClose(() => socket.destroy());
   const said: string[] = [];
   const reader = new FrameReader(
     (type, _flags, id, bytes, from, to) => {
@@ -150,12 +140,12 @@ describe('a flood ends the connection, reported by name:', () => {
   test('from an upstream, too (CVE-2019-9512)', async () => {
     const guards: string[] = [];
     const closed = Promise.withResolvers<void>();
-    const port = await listen((socket) => {
+    const port = await apps.tcp((socket) => {
       socket.write(frame(FRAME.SETTINGS, 0, 0, 0));
       socket.write(floods.find(([, guard]) => guard === 'ping')?.[2] as Buffer);
     });
     const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
-    closers.push(() => socket.destroy());
+    apps.onClose(() => socket.destroy());
     const onGuard = (name: string): void => void guards.push(name);
     new Http2ClientConnection(new WireSocket(socket), { onClose: closed.resolve, onRoom() {}, onGuard });
     await closed.promise;

@@ -2,7 +2,7 @@
 // connection, with which code, and the reason that is counted.
 
 import { once } from 'node:events';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import net from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { Http2ClientConnection } from '../../../sidecar/wire/http2/client.ts';
@@ -19,25 +19,15 @@ import { HpackEncoder } from '../../../sidecar/wire/http2/hpack-encoder.ts';
 import { serveHttp2 } from '../../../sidecar/wire/http2/server.ts';
 import { WireSocket } from '../../../sidecar/wire/socket.ts';
 import { Head, type HttpStream } from '../../../sidecar/wire/stream.ts';
+import { Apps } from '../../support/apps.ts';
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 const SETTINGS = frame(FRAME.SETTINGS, 0, 0, 0);
-const closers: (() => void)[] = [];
+let apps = new Apps();
 afterEach(() => {
-  for (const close of closers.splice(0)) close();
+  apps.close();
+  apps = new Apps();
 });
-
-async function listen(onSocket: (socket: Socket) => void): Promise<number> {
-  const server = net.createServer({ allowHalfOpen: true }, (socket) => {
-    socket.on('error', () => {});
-    closers.push(() => socket.destroy());
-    onSocket(socket);
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  closers.push(() => server.close());
-  return (server.address() as AddressInfo).port;
-}
 
 function framed(type: number, flags: number, id: number, payload: Uint8Array | string): Buffer {
   const bytes = typeof payload === 'string' ? Buffer.from(payload, 'hex') : payload;
@@ -215,7 +205,7 @@ const SERVER: [rule: string, fate: string, reason: string, bytes: Buffer[]][] = 
 describe('a server told', () => {
   async function fateOf(bytes: Buffer[]): Promise<{ fate: string; malformed: string[]; socket: Socket }> {
     const malformed: string[] = [];
-    const port = await listen((socket) => {
+    const port = await apps.tcp((socket) => {
       const events = { onHead() {}, onData() {}, onEnd() {}, onDrain() {}, onReset() {} };
       // Nothing is read, so that windows are not widened.
       const accept = (stream: HttpStream) => {
@@ -227,7 +217,7 @@ describe('a server told', () => {
     });
     const socket = net.connect({ port, host: '127.0.0.1' });
     socket.on('error', () => {});
-    closers.push(() => socket.destroy());
+    apps.onClose(() => socket.destroy());
     const told = Promise.withResolvers<string>();
     tell(socket, 0, told.resolve);
     socket.write(Buffer.concat(bytes));
@@ -292,13 +282,13 @@ const CLIENT: [rule: string, fate: string, bytes: Buffer[]][] = [
 
 test.each(CLIENT)('a client told %s: %s', async (_rule, fate, bytes) => {
   const told = Promise.withResolvers<string>();
-  const port = await listen((socket) => {
+  const port = await apps.tcp((socket) => {
     tell(socket, PREFACE.length, told.resolve);
     // The request must be out before anything answers it.
     socket.once('data', () => socket.write(Buffer.concat([SETTINGS, ...bytes])));
   });
   const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
-  closers.push(() => socket.destroy());
+  apps.onClose(() => socket.destroy());
   await once(socket, 'connect');
   const connection = new Http2ClientConnection(new WireSocket(socket), { onClose() {}, onRoom() {} });
   const failed = Promise.withResolvers<string>();
@@ -319,7 +309,7 @@ test.each([16_375, 16_390, 40_000])(
   async (size) => {
     // '\xff' takes 26 bits in Huffman code, so it is sent as it is.
     const value = '\xff'.repeat(size);
-    const port = await listen((socket) => {
+    const port = await apps.tcp((socket) => {
       const events = { onData() {}, onEnd() {}, onDrain() {}, onReset() {} };
       serveHttp2(
         new WireSocket(socket),
@@ -334,7 +324,7 @@ test.each([16_375, 16_390, 40_000])(
       );
     });
     const socket = net.connect({ port, host: '127.0.0.1' });
-    closers.push(() => socket.destroy());
+    apps.onClose(() => socket.destroy());
     socket.write(Buffer.concat([PREFACE, setting(5, 65_536), done]));
     let bytes = Buffer.alloc(0);
     const last = framed(FRAME.DATA, FLAG.END_STREAM, 1, Buffer.from('body'));
