@@ -6,10 +6,9 @@ import { EXIT } from '../proto/kit/exit.ts';
 import { removeReadyFile, writeReadyFile } from '../proto/kit/ready-file.ts';
 import { parseSpiffeId } from '../proto/kit/spiffe.ts';
 import { allPorts, apps, listeners, namedServices } from './addresses.ts';
-import { adminTable } from './admin/admin.ts';
-import { EXPOSITION_TYPE, expose, exposeOwn, processMetrics } from './admin/exposition.ts';
-import { serveTable } from './admin/http.ts';
-import { Readiness, readinessTable } from './admin/readiness.ts';
+import { expose, exposeOwn, processMetrics } from './admin/exposition.ts';
+import { Readiness } from './admin/readiness.ts';
+import { serveAdmin, serveMetrics, serveReadiness } from './admin/servers.ts';
 import { certificateView, ownMetrics, type Seen, statsView } from './admin/views.ts';
 import { counterColumn, createCounterMemory } from './base/counters.ts';
 import { SeriesTable } from './base/series.ts';
@@ -17,15 +16,13 @@ import { SeriesKeeper } from './base/series-families.ts';
 import { StartError } from './base/start-error.ts';
 import { releaseYoungGeneration } from './base/young-generation.ts';
 import { ConfigInForce } from './config/in-force.ts';
-import type { Link } from './config/link.ts';
 import { unknownServices } from './config/named-services.ts';
-import { RegistrationReport } from './config/registration.ts';
 import { loadSnapshot } from './config/start-snapshot.ts';
 import { localPorts, ResourceStore, servicePorts } from './config/store.ts';
-import { advertisedAddress, readPorts, workloadId, writePorts } from './config/workload.ts';
-import { keepRenewed } from './identity/keeper.ts';
+import { readPorts, writePorts } from './config/workload.ts';
 import { obtainIdentity, prepareStateDir } from './identity/obtain.ts';
 import { type HeldIdentity, writeStoredIdentity } from './identity/stored.ts';
+import { joinMesh } from './join.ts';
 import type { SidecarOptions } from './options.ts';
 import { createAccessLog, createLog, type Logger } from './telemetry/log.ts';
 import { TelemetrySink } from './telemetry/sink.ts';
@@ -34,8 +31,8 @@ import { WorkerPool } from './workers/pool.ts';
 import { holdPorts } from './workers/ports.ts';
 
 /**
- * Numbers in a column of the counter memory: 16 families with their label sets; 512 KiB a worker, of which the
- * system gives only the pages that are used.
+ * Numbers in a column of the counter memory: what all label sets of all families together may use before a series is
+ * counted as `overflow`. 512 KiB a worker, of which the system gives only the pages that are used.
  */
 const COUNTER_SLOTS = 65_536;
 
@@ -85,16 +82,7 @@ export async function startSidecar(
   const memory = createCounterMemory(options.workers + 1, COUNTER_SLOTS);
   const table = new SeriesTable(memory);
   const series = new SeriesKeeper(table, counterColumn(memory, 0));
-  const readinessServer = await serveTable(
-    {
-      name: 'readiness',
-      host: options.metricsHost,
-      port: options.readinessPort,
-      loopbackNamesOnly: false,
-      onError: fail('readiness'),
-    },
-    readinessTable(readiness),
-  );
+  const readinessServer = await serveReadiness(options, readiness, fail('readiness'));
 
   // Identity and config: from disk where they are good, which needs nobody.
   const identity = await obtainIdentity(options, log, stop);
@@ -186,31 +174,16 @@ export async function startSidecar(
 
   // What operators and scrapers see.
   const own = [...processMetrics(), ...ownMetrics(seen, config)];
-  const metricsServer = await serveTable(
-    {
-      name: 'metrics',
-      host: options.metricsHost,
-      port: held.ports.metrics as number,
-      loopbackNamesOnly: false,
-      onError: fail('metrics'),
-    },
-    {
-      'GET /metrics': () => ({
-        status: 200,
-        body: expose(table, series.families()) + exposeOwn(own),
-        type: EXPOSITION_TYPE,
-      }),
-    },
+  const metricsServer = await serveMetrics(
+    options,
+    held.ports.metrics as number,
+    () => expose(table, series.families()) + exposeOwn(own),
+    fail('metrics'),
   );
-  const adminServer = await serveTable(
+  const adminServer = await serveAdmin(
+    options,
+    held.ports.admin as number,
     {
-      name: 'admin',
-      host: options.adminHost,
-      port: held.ports.admin as number,
-      loopbackNamesOnly: true,
-      onError: fail('admin'),
-    },
-    adminTable({
       config: () => store.toJson(),
       dump: () => pool.dump(),
       certificate: () => certificateView(seen.identity),
@@ -218,7 +191,8 @@ export async function startSidecar(
       explain: (query) => pool.explain(query),
       logLevel: () => log.level,
       setLogLevel: options.adminLogLevel ? (level) => setLevel(log, level) : null,
-    }),
+    },
+    fail('admin'),
   );
   const sweep = setInterval(() => void series.sweep((idle) => pool.forget(idle)), SWEEP_EVERY_MS);
   sweep.unref();
@@ -249,75 +223,34 @@ export async function startSidecar(
   if (snapshot !== null) configured();
 
   // The control plane: policies, endpoints, registration, renewal.
-  let stopRenewal = (): void => {};
-  if (options.controlPlane !== null && identity !== null) {
-    const where = options.controlPlane;
-    const [{ openLink }, { renew }] = await Promise.all([import('./config/link.ts'), import('./identity/sign.ts')]);
-    const inboundPort = held.ports.inbound as number;
-    const registration = new RegistrationReport(log, () => performance.now());
-    if (options.app.length > 0) seen.registration = registration;
-    readiness.refused = () => registration.refused;
-    seen.link = openLink({
-      where,
-      identity: () => seen.identity as HeldIdentity,
-      registration:
-        options.app.length === 0
-          ? null
-          : {
-              workloadId: workloadId(options.workloadId, options.stateDir),
-              address: advertisedAddress(options.advertiseAddress, options.inboundHost),
-              inboundPort,
-              apps: options.app.map(({ name, servicePort }) => ({ service: name, servicePort })),
-              labels: Object.fromEntries(options.label),
-            },
-      random: Math.random,
-      versions: (typeUrl) => store.versions(typeUrl),
-      apply: async (upserts, removed) => {
-        const errors = await config.apply(upserts, removed);
-        for (const { typeUrl, name, error } of errors) log.warn({ typeUrl, name }, `refused: ${error}`);
-        return errors;
-      },
-      onSynced: () => {
-        store.save();
-        configured();
-      },
-      onConnected: () => {
-        seen.linkError = '';
-        releaseYoungGeneration();
-        log.info('in sync with the control plane');
-      },
-      onLost: (reason, retryMs) => {
-        seen.linkError = reason;
-        releaseYoungGeneration();
-        log.warn(`no control plane: ${reason}; again in ${Math.round(retryMs)} ms, and serving what is known`);
-      },
-      onRegistered: (endpoints) => registration.onRegistered(endpoints),
-      onRegisterFailed: (reason, retryMs, refused) => registration.onFailed(reason, retryMs, refused),
-    });
-    stopRenewal = keepRenewed(identity, {
-      renew: async () => renew(where, seen.identity as HeldIdentity),
-      onRenewed: (next) => {
-        takeIdentity(next);
-        log.info(`certificate renewed, valid until ${new Date(next.notAfterMs).toISOString()}`);
-      },
-      onFailure: (error, retryMs) =>
-        log.warn(`certificate not renewed: ${error.message}; again in ${Math.round(retryMs / 1_000)} s`),
-      now: Date.now,
-      random: Math.random,
-    });
-  } else releaseYoungGeneration();
+  const membership =
+    options.controlPlane === null || identity === null
+      ? null
+      : await joinMesh({
+          options,
+          where: options.controlPlane,
+          identity: () => seen.identity as HeldIdentity,
+          takeIdentity,
+          inboundPort: held.ports.inbound as number,
+          config,
+          seen,
+          readiness,
+          log,
+          onSynced: configured,
+          onSettled: releaseYoungGeneration,
+        });
+  if (membership === null) releaseYoungGeneration();
 
   return {
     async drain() {
       readiness.draining = true;
       log.info(`draining for at most ${options.drainTime} ms`);
-      stopRenewal();
       clearInterval(sweep);
       // First the mesh sends elsewhere, then the listeners close.
-      await (seen.link as Link | null)?.drain();
+      await membership?.leave();
       const stuck = await pool.drain(options.drainTime);
       if (stuck > 0) log.error(`${stuck} data-path workers did not end within the drain time; this is a bug`);
-      seen.link?.close();
+      membership?.close();
       store.flush();
       await telemetry.close();
       await pool.close();

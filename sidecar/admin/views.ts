@@ -13,7 +13,7 @@ export interface Seen {
   workerDeaths: number;
   contained: number;
   /** Null: no control plane, or not yet. */
-  link: { readonly connected: boolean; drain(): Promise<void>; close(): void } | null;
+  link: { readonly connected: boolean } | null;
   linkError: string;
   /** Null: nothing is to be registered, or not yet. */
   registration: { readonly registered: boolean; readonly refused: string } | null;
