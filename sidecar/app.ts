@@ -11,6 +11,7 @@ import { Readiness } from './admin/readiness.ts';
 import { serveAdmin, serveMetrics, serveReadiness } from './admin/servers.ts';
 import { certificateView, ownMetrics, type Seen, statsView } from './admin/views.ts';
 import { counterColumn, createCounterMemory } from './base/counters.ts';
+import { overloadLimits } from './base/memory-limit.ts';
 import { SeriesTable } from './base/series.ts';
 import { SeriesKeeper } from './base/series-families.ts';
 import { StartError } from './base/start-error.ts';
@@ -35,6 +36,8 @@ import { holdPorts } from './workers/ports.ts';
  * counted as `overflow`. 512 KiB a worker, of which the system gives only the pages that are used.
  */
 const COUNTER_SLOTS = 65_536;
+
+const MIB = 1024 * 1024;
 
 /** Without identity and snapshot there is no other. */
 const DEFAULT_TRUST_DOMAIN = 'mesh.local';
@@ -113,6 +116,7 @@ export async function startSidecar(
       apps: apps(options.app, namespace),
       listeners: listeners(options, held.ports, namespace),
       counters: memory,
+      overload: overloadLimits(options.memoryLimit * MIB, options.workers),
       spans: telemetry.exportsSpans,
     },
     workers: options.workers,

@@ -80,6 +80,12 @@ export const SIDECAR_OPTIONS = {
     1,
     parseCount(1, WORKERS_MAX),
   ),
+  memoryLimit: option(
+    'MIB',
+    'what the process may take; near it the sidecar stops keep-alive, then refuses calls, then connections, then ends whoever holds most. 0: the limit of its container, at most 1024',
+    0,
+    parseMemoryLimit,
+  ),
   host: option(
     'ADDRESS',
     'where outbound, local and AI ports listen: for the applications beside it only, since they speak for its identity',
@@ -215,6 +221,17 @@ function parseName(text: string, mayBeEmpty: boolean, whole: string): Omit<Named
     throw new Error(`${whole}: ${text} is not a Service; write NAME or NAME:SERVICE_PORT`);
   }
   return { name, servicePort: servicePort === undefined ? 0 : parsePort(servicePort) };
+}
+
+/** Less than the program itself takes would refuse every call. */
+const MEMORY_LIMIT_MIB_MIN = 128;
+
+function parseMemoryLimit(text: string): number {
+  const mib = parseCount(0, 1024 * 1024)(text);
+  if (mib > 0 && mib < MEMORY_LIMIT_MIB_MIN) {
+    throw new Error(`${text} MiB is less than a sidecar needs at rest; write ${MEMORY_LIMIT_MIB_MIN} or more, or 0`);
+  }
+  return mib;
 }
 
 function parseWorkloadId(text: string): string {

@@ -2,6 +2,7 @@
 // proxy/; what it knows is in config/.
 
 import { parentPort, workerData } from 'node:worker_threads';
+import { threadHeld } from './base/held.ts';
 import type { FromWorker, ListenerConfig, ToWorker, WorkerStart } from './base/messages.ts';
 import { explain } from './config/explain.ts';
 import { ConfigState } from './config/state.ts';
@@ -90,6 +91,8 @@ async function handle(message: ToWorker): Promise<void> {
         clusters: state.describeClusters(nowMs),
         endpoints: state.describeEndpoints(nowMs),
         connections: context.connections,
+        heldBytes: threadHeld.bytes,
+        overloadRung: context.overload.rung,
         slices: state.sliceCount.slices,
       };
       post({ type: 'dumped', request: message.request, result });

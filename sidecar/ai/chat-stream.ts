@@ -120,6 +120,11 @@ export class ChatStream extends BufferedStream {
     this.refuse(413, `The body is larger than ${bodyBytesMax} bytes.`, 'request_too_large');
   }
 
+  protected override onOverloaded(): void {
+    const text = chatError('Too many calls are under way here; try again later.', 'server_error', 'overloaded');
+    this.reply(503, JSON_TYPE, text);
+  }
+
   protected override onRequest(head: Head, body: Uint8Array): void {
     if (!this.options.servesHost(head.authority)) {
       const message = `The host ${JSON.stringify(head.authority)} is not served here; use localhost, 127.0.0.1, [::1] or another address of this port.`;
@@ -270,6 +275,7 @@ export class ChatStream extends BufferedStream {
   private settle(): void {
     if (this.settled || this.target === null) return;
     this.settled = true;
+    this.tap?.drop();
     const usage = this.tap?.usage ?? null;
     const prices = this.target.prices;
     this.options.onUsage({

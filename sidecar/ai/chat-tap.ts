@@ -3,7 +3,9 @@
 // not notice a missing [DONE], so only we can tell them (reference: OpenAI streaming, chat.completion.chunk).
 
 import { isObject } from '../../proto/kit/is-object.ts';
+import { HeldChunks, threadHeld } from '../base/held.ts';
 import { LIMITS } from '../base/limits.ts';
+import { asBuffer } from '../wire/bytes.ts';
 import { type Edit, insertMember, membersOf, splice } from './splice.ts';
 import { SseReader } from './sse.ts';
 import { parseUsage, type Usage } from './usage.ts';
@@ -100,8 +102,8 @@ export class ChatTap {
   choiceEvents = 0;
   private readonly reader: SseReader | null;
   private readonly includeUsage: boolean;
-  private body: Uint8Array[] = [];
-  private bodyBytes = 0;
+  private readonly body = new HeldChunks();
+  private tooLarge = false;
   /** The terminator or an error went to the client: whatever follows is dropped. */
   private closed = false;
 
@@ -113,9 +115,9 @@ export class ChatTap {
 
   push(chunk: Uint8Array): Uint8Array[] {
     if (this.reader === null) {
-      this.bodyBytes += chunk.length;
-      if (this.bodyBytes <= LIMITS.meteredBodyBytesMax) this.body.push(chunk);
-      else this.body = [];
+      this.tooLarge ||= threadHeld.isFull || this.body.bytes + chunk.length > LIMITS.meteredBodyBytesMax;
+      if (this.tooLarge) this.body.drop();
+      else this.body.push(chunk);
       return [chunk];
     }
     if (this.closed) return [];
@@ -134,13 +136,17 @@ export class ChatTap {
   end(cause: string | null = null): Uint8Array[] {
     if (this.reader === null) {
       this.complete = cause === null;
-      if (this.complete && this.bodyBytes <= LIMITS.meteredBodyBytesMax)
-        this.readUsage(Buffer.concat(this.body).toString());
-      this.body = [];
+      if (this.complete && !this.tooLarge) this.readUsage(asBuffer(this.body.take()).toString());
+      this.drop();
       return [];
     }
     if (this.closed) return [];
     return this.fail(cause ?? 'The provider ended the stream before it was complete.', 'stream_incomplete');
+  }
+
+  /** Nothing more comes, or nobody reads it. */
+  drop(): void {
+    this.body.drop();
   }
 
   /** What of the event goes to the client: all of it, nothing (null), or all but what only we asked for. */

@@ -52,6 +52,21 @@ export const LIMITS = {
   denialLinesPerSecond: 100,
   /** Open connections of one listener in a worker. Each costs 5 to 70 KiB, so that a flood stays below 1 GB (Envoy's edge guide: a global limit). */
   listenerConnectionsMax: 10_000,
+  /**
+   * Age at which an HTTP connection is drained with its next request, so that load finds new instances and workers, and
+   * a peer shows its certificate again long before the old one ends. 1 h: gRPC's advice for servers behind balancers (gRFC A9).
+   */
+  connectionAgeMaxMs: 3_600_000,
+  /** That age varies by up to this share in both directions (gRFC A9). */
+  connectionAgeJitter: 0.1,
+  /** Requests after which a connection is drained: nothing that a connection keeps grows for ever. An hour at 2,700 a second. */
+  connectionRequestsMax: 10_000_000,
+  /** Memory of the process where neither an option nor a container says one: what large meshes give a sidecar (Istio's default limit). */
+  memoryBytesMax: 1024 * 1024 * 1024,
+  /** Of it, what messages under way may hold in all workers together, in percent; the rest is connections, streams, config and garbage. */
+  heldPercent: 25,
+  /** What the program itself takes, before the first connection. */
+  restBytes: 100 * 1024 * 1024,
   /** A label set without news for this long gives its counters back: pods and routes come and go. */
   seriesIdleMs: 600_000,
   /** Label sets of one metric; the rest share one called `overflow`. A Prometheus server copes with thousands a target. */

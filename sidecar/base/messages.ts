@@ -3,6 +3,7 @@
 // and the counters' slot table; a worker owns sockets and compiled config.
 
 import type { CounterMemory } from './counters.ts';
+import type { OverloadLimits } from './overload.ts';
 
 /** One wire resource as it came from the control plane or a snapshot; the worker decodes and compiles it. */
 export interface ResourceBytes {
@@ -56,6 +57,8 @@ export interface WorkerStart {
   readonly listeners: readonly ListenerConfig[];
   /** The shared counter memory (base/counters.ts); the worker adds to column `workerIndex + 1`. */
   readonly counters: CounterMemory;
+  /** Bounds of this worker's memory. */
+  readonly overload: OverloadLimits;
   /** Whether spans are exported; if not, none are recorded, and trace context is still passed on. */
   readonly spans: boolean;
 }

@@ -3,23 +3,28 @@
 import { createServer, type Socket } from 'node:net';
 import { LIMITS } from '../base/limits.ts';
 import type { ListenerConfig } from '../base/messages.ts';
+import { RUNG } from '../base/overload.ts';
 import type { Listener, WorkerContext } from './context.ts';
 
 /**
  * Listens; each accepted socket goes to `accept`. Above `LIMITS.listenerConnectionsMax` open ones a new one is closed at
- * once and counted. Rejects with the bind error (EADDRINUSE, EACCES, EADDRNOTAVAIL).
+ * once and counted, and so is any in overload. Rejects with the bind error (EADDRINUSE, EACCES, EADDRNOTAVAIL).
  */
 export function bindListener(
-  { series }: Pick<WorkerContext, 'series'>,
+  context: Pick<WorkerContext, 'guard' | 'overload'>,
   config: ListenerConfig,
   accept: (socket: Socket) => void,
 ): Promise<Listener> {
   const { host, port, reusePort, kind } = config;
   return new Promise((resolve, reject) => {
     // Half-open: a client that has sent its request and closed its side still gets the answer.
-    const server = createServer({ allowHalfOpen: true }, accept);
+    const server = createServer({ allowHalfOpen: true }, (socket) => {
+      if (context.overload.rung < RUNG.refuseConnections) return accept(socket);
+      context.guard(kind, 'overload');
+      socket.destroy();
+    });
     server.maxConnections = LIMITS.listenerConnectionsMax;
-    server.on('drop', () => series.counter('guards', kind, 'connections').add(1));
+    server.on('drop', () => context.guard(kind, 'connections'));
     server.once('error', reject);
     server.listen({ host, port, reusePort }, () => {
       server.removeListener('error', reject);

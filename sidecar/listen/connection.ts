@@ -6,6 +6,7 @@ import { serveHttp1 } from '../wire/http1/server.ts';
 import { serveHttp2 } from '../wire/http2/server.ts';
 import type { ByteConnection } from '../wire/socket.ts';
 import type { StreamAcceptor } from '../wire/stream.ts';
+import { ConnectionLife } from './connection-life.ts';
 import type { WorkerContext } from './context.ts';
 import { type Spoken, sniff } from './sniff.ts';
 
@@ -27,7 +28,13 @@ export function serveClear(
 ): void {
   const { listener } = settings;
   // A drain may end it: nothing was asked yet.
-  const untrack = context.track(listener, { drain: () => wire.end(), destroy: () => wire.destroy() });
+  const untrack = context.track({
+    listener,
+    heldBytes: 0,
+    isIdle: true,
+    drain: () => wire.end(),
+    destroy: () => wire.destroy(),
+  });
   const known = (spoken: Spoken): void => {
     untrack();
     if (spoken === 'http1' || spoken === 'http2') return serveConnection(context, wire, spoken, accept, settings);
@@ -46,19 +53,24 @@ export function serveConnection(
   settings: ConnectionSettings,
 ): void {
   const { listener, scheme, streamsMax } = settings;
+  const life = new ConnectionLife(context, listener, () => connection.drain());
+  const counted: StreamAcceptor = (stream) => {
+    life.onRequest(protocol);
+    return accept(stream);
+  };
   const onClose = (): void => untrack();
   const onMalformed = (reason: string): void => context.series.counter('malformed', listener, reason).add(1);
   const connection =
     protocol === 'http2'
-      ? serveHttp2(wire, accept, {
+      ? serveHttp2(wire, counted, {
           scheme,
           wheel: context.wheel,
           maxConcurrentStreams: streamsMax,
           onMalformed,
-          onGuard: (name) => context.series.counter('guards', listener, name).add(1),
+          onGuard: (name) => context.guard(listener, name),
           onClose,
         })
-      : serveHttp1(wire, accept, {
+      : serveHttp1(wire, counted, {
           scheme,
           wheel: context.wheel,
           // Clients of models do not half-close, and an answer that nobody reads costs money.
@@ -66,7 +78,14 @@ export function serveConnection(
           onMalformed,
           onClose,
         });
-  const untrack = context.track(listener, {
+  const untrack = context.track({
+    listener,
+    get heldBytes() {
+      return wire.bufferedBytes + connection.heldBytes;
+    },
+    get isIdle() {
+      return connection.activeStreams === 0;
+    },
     drain: () => connection.drain(),
     destroy: () => wire.destroy(),
   });

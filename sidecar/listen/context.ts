@@ -16,11 +16,16 @@ export interface IdentityState {
   readonly secureContext: SecureContext;
 }
 
-/** A connection that a drain must end. */
-export interface Drainable {
+/** An accepted connection, as a drain and the overload ladder see it. */
+export interface Accepted {
+  readonly listener: ListenerConfig['kind'];
+  /** Bytes of messages under way. */
+  readonly heldBytes: number;
+  /** Nothing is under way, so that ending it costs nobody a request. */
+  readonly isIdle: boolean;
   /** No new requests: GOAWAY, or `connection: close` with the next response; an idle one closes at once. */
   drain(): void;
-  /** The drain's deadline has passed. */
+  /** The drain's deadline has passed, or it is what is shed. */
   destroy(): void;
 }
 
@@ -32,7 +37,9 @@ export interface WorkerContext extends ServeContext {
   /** Set when a drain begins; connections accepted in the last moment drain at once. */
   draining: boolean;
   /** Adds an accepted connection until the returned function is called (its close). Also counts `connections` by listener. */
-  track(listener: ListenerConfig['kind'], connection: Drainable): () => void;
+  track(connection: Accepted): () => void;
+  /** Counts a connection or a request that a guard ended. */
+  guard(listener: Accepted['listener'], name: string): void;
   /** Calls back with each new identity, and at once if there is one. For listeners that hold a TLS server. */
   onIdentity(listener: (state: IdentityState) => void): void;
   /** Has main log refused handshakes of one reason. */

@@ -72,7 +72,12 @@ export function relayOpaque(
   wire: ByteConnection,
   destination: Destination,
 ): void {
-  const untrack = context.track(origin.service === '' ? 'outbound' : 'local', {
+  const untrack = context.track({
+    listener: origin.service === '' ? 'outbound' : 'local',
+    get heldBytes() {
+      return wire.bufferedBytes;
+    },
+    isIdle: false,
     // Nothing in an opaque stream says "go away": it lives until the deadline.
     drain() {},
     destroy: () => wire.destroy(),

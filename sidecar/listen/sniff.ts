@@ -38,7 +38,7 @@ export function sniff(
 ): void {
   let held: Uint8Array | null = null;
   const timer = new WheelTimer(() => {
-    context.series.counter('guards', listener, 'detectTimeout').add(1);
+    context.guard(listener, 'detectTimeout');
     wire.destroy();
   });
   context.wheel.arm(timer, LIMITS.streamIdleTimeoutMs);

@@ -2,7 +2,8 @@
 
 import { parseSpiffeId } from '../../proto/kit/spiffe.ts';
 import { threadClock } from '../base/clock.ts';
-import type { FromWorker, ListenerConfig, WorkerIdentity, WorkerStart } from '../base/messages.ts';
+import type { FromWorker, WorkerIdentity, WorkerStart } from '../base/messages.ts';
+import { Overload } from '../base/overload.ts';
 import { TimerWheel, WheelTimer } from '../base/timer-wheel.ts';
 import { EMPTY_SNAPSHOT, type Snapshot } from '../config/snapshot.ts';
 import type { Origin } from '../proxy/origin.ts';
@@ -10,7 +11,7 @@ import { RequestStats } from '../telemetry/request-stats.ts';
 import { TelemetryBuffer } from '../telemetry/worker-buffer.ts';
 import { WorkerSeries } from '../telemetry/worker-series.ts';
 import { createMeshContext } from '../wire/tls.ts';
-import type { Drainable, IdentityState, WorkerContext } from './context.ts';
+import type { Accepted, IdentityState, WorkerContext } from './context.ts';
 import type { TellRefusals } from './refusal-log.ts';
 
 export class LiveContext implements WorkerContext {
@@ -22,11 +23,12 @@ export class LiveContext implements WorkerContext {
   readonly telemetry: TelemetryBuffer;
   readonly spans: boolean;
   readonly outboundPort: number;
+  readonly overload: Overload<Accepted>;
   snapshot: Snapshot = EMPTY_SNAPSHOT;
   identity: IdentityState | null = null;
   draining = false;
   private readonly post: (message: FromWorker) => void;
-  private readonly open = new Set<Drainable>();
+  private readonly open = new Set<Accepted>();
   private readonly identityListeners: ((state: IdentityState) => void)[] = [];
   private readonly unknown = new Map<Origin['direction'], RequestStats>();
   private onEmpty: (() => void) | null = null;
@@ -42,6 +44,14 @@ export class LiveContext implements WorkerContext {
       if (message.type === 'telemetry' && message.dropped > 0)
         this.series.counter('telemetryDropped').add(message.dropped);
       post(message);
+    });
+    this.overload = new Overload(start.overload, {
+      clock: this.clock,
+      holders: () => this.open,
+      onShed: ({ listener }) => this.guard(listener, 'shed'),
+      onPressure: () => {
+        for (const connection of [...this.open]) if (connection.isIdle) connection.drain();
+      },
     });
   }
 
@@ -59,8 +69,8 @@ export class LiveContext implements WorkerContext {
     return stats;
   }
 
-  track(listener: ListenerConfig['kind'], connection: Drainable): () => void {
-    const gauge = this.series.counter('connections', listener);
+  track(connection: Accepted): () => void {
+    const gauge = this.series.counter('connections', connection.listener);
     gauge.add(1);
     this.open.add(connection);
     return () => {
@@ -68,6 +78,10 @@ export class LiveContext implements WorkerContext {
       gauge.add(-1);
       if (this.open.size === 0) this.onEmpty?.();
     };
+  }
+
+  guard(listener: Accepted['listener'], name: string): void {
+    this.series.counter('guards', listener, name).add(1);
   }
 
   onIdentity(listener: (state: IdentityState) => void): void {

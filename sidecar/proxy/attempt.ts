@@ -186,7 +186,7 @@ export class RequestPlan implements AttemptPolicy {
   private wasUnsent(head: Head): boolean {
     const flag = headerValue(head.headers, 'x-weft-error');
     if (flag === undefined) return false;
-    if (this.endpoint?.behindSidecar) return flag === 'UF' || flag === 'UH';
+    if (this.endpoint?.behindSidecar) return flag === 'UF' || flag === 'UH' || flag === 'OM';
     // No application speaks in a sidecar's name.
     removeHeader(head.headers, 'x-weft-error');
     return false;

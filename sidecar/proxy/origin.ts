@@ -17,6 +17,8 @@ export interface ServeContext {
   readonly random: Random;
   readonly series: WorkerSeries;
   readonly telemetry: TelemetryBuffer;
+  /** What the worker refuses at present. */
+  readonly overload: { readonly rung: number };
   /** Exchanged by config/state.ts; a request reads it once, at its head. */
   snapshot: Snapshot;
   /** Of the outbound listener: clients that dial it by name say it in Host. 0: there is none. */

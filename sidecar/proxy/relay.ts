@@ -2,6 +2,7 @@
 // with backpressure, then `finish`, exactly once. The exchange faces the caller, each attempt faces one endpoint.
 // Nothing is committed to the caller before an attempt has answered, so until then another attempt is invisible.
 
+import { threadHeld } from '../base/held.ts';
 import { LIMITS } from '../base/limits.ts';
 import { ProxyError } from '../wire/error.ts';
 import type { HeaderList } from '../wire/headers.ts';
@@ -67,7 +68,7 @@ export class Exchange implements StreamEvents {
     this.requestEnded = end;
     this.policy = this.begin(this, head, end);
     if (this.policy !== null) this.tryOnce();
-    else this.replay = null; // Answered already: what else the caller sends is dropped.
+    else this.dropReplay(); // Answered already: what else the caller sends is dropped.
   }
 
   onData(chunk: Uint8Array, end: boolean): void {
@@ -76,7 +77,8 @@ export class Exchange implements StreamEvents {
     const upstream = this.attempt === null ? null : this.attempt.stream;
     if (this.replay !== null) {
       this.replay.push(chunk);
-      if (this.requestBytes > LIMITS.replayBytesMax && upstream !== null) this.replay = null;
+      threadHeld.add(chunk.length);
+      if (this.requestBytes > LIMITS.replayBytesMax && upstream !== null) this.dropReplay();
     }
     if (upstream !== null) {
       if (!upstream.writeData(chunk, end)) this.downstream.pause();
@@ -133,7 +135,7 @@ export class Exchange implements StreamEvents {
       room = stream.writeData(chunks[i] as Uint8Array, last);
     }
     if (this.trailers !== null) stream.writeEnd(this.trailers);
-    if (this.requestBytes > LIMITS.replayBytesMax) this.replay = null;
+    if (this.requestBytes > LIMITS.replayBytesMax) this.dropReplay();
     if (room && !this.requestEnded) this.downstream.resume();
   }
 
@@ -154,7 +156,7 @@ export class Exchange implements StreamEvents {
       }
     }
     this.response = head;
-    this.replay = null;
+    this.dropReplay();
     policy.commit(head);
     if (end) this.grpcStatus = grpcStatusOf(head.headers);
     this.downstream.writeHead(head, end);
@@ -229,10 +231,18 @@ export class Exchange implements StreamEvents {
     this.finish();
   }
 
+  /** No other attempt will need them. */
+  private dropReplay(): void {
+    const chunks = this.replay;
+    if (chunks === null) return;
+    for (let i = 0; i < chunks.length; i++) threadHeld.add(-(chunks[i] as Uint8Array).length);
+    this.replay = null;
+  }
+
   private finish(): void {
     if (this.finished) return;
     this.finished = true;
-    this.replay = null;
+    this.dropReplay();
     this.policy?.finish(this);
   }
 }

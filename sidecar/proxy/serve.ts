@@ -4,6 +4,7 @@
 import { normalizePath } from '../../proto/kit/path.ts';
 import type { Clock } from '../base/clock.ts';
 import type { TelemetryRecord } from '../base/messages.ts';
+import { RUNG } from '../base/overload.ts';
 import type { Random } from '../base/random.ts';
 import type { TimerWheel } from '../base/timer-wheel.ts';
 import type { CompiledTelemetry, Destination } from '../config/snapshot.ts';
@@ -31,6 +32,12 @@ export type Chooser = (head: Head) => Decision | ProxyError;
 /** Takes a plain CONNECT over (null), or says why not. */
 export type ConnectHook = (stream: HttpStream, head: Head) => ProxyError | null;
 
+const OVERLOADED = new ProxyError(
+  'unavailable',
+  'local',
+  'this sidecar holds nearly as much as --memory-limit lets it; raise it, or find who reads too slowly',
+  'yes',
+);
 const NO_HEAD = Head.request('', '', '', '', []);
 const NO_TRACE: Trace = { traceId: '', spanId: '', parentSpanId: '', sampled: false };
 
@@ -124,6 +131,7 @@ export class RequestServer implements AttemptContext {
       const refused = this.connect(request.downstream, head);
       return refused === null ? null : this.refuse(request, head, refused);
     }
+    if (this.context.overload.rung >= RUNG.refuseStreams) return this.refuse(request, head, OVERLOADED);
     const decision = request.decided ?? this.decide(request, head);
     if (decision instanceof ProxyError) return this.refuse(request, head, decision);
     if (decision === null) return null;

@@ -1,6 +1,7 @@
 // The base of what must see a whole request body before it can hand the request on: the transcoder and the AI tap.
 // It stands between a server stream and the exchange: `StreamEvents` towards the first, `HttpStream` towards the second.
 
+import { HeldChunks, threadHeld } from '../base/held.ts';
 import type { ProxyError } from '../wire/error.ts';
 import { type HeaderList, headerValue, removeHeader } from '../wire/headers.ts';
 import { Head, type HttpStream, type StreamEvents } from '../wire/stream.ts';
@@ -27,8 +28,7 @@ export abstract class BufferedStream implements HttpStream, StreamEvents {
   private readonly bodyBytesMax: number;
   private request: Head | null = null;
   private passing = false;
-  private chunks: Uint8Array[] = [];
-  private bytes = 0;
+  private readonly body = new HeldChunks();
 
   constructor(downstream: HttpStream, bodyBytesMax: number) {
     this.downstream = downstream;
@@ -41,6 +41,8 @@ export abstract class BufferedStream implements HttpStream, StreamEvents {
   protected abstract onRequest(head: Head, body: Uint8Array): void;
   /** The body is larger than the bound: `reply`. */
   protected abstract onTooLarge(bodyBytesMax: number): void;
+  /** The worker holds too much to collect this body, too: `reply`. */
+  protected abstract onOverloaded(): void;
   /** The client went away; runs before the exchange hears of it, if it had heard of the request at all. */
   protected abstract onGone(request: Head): void;
   protected abstract responseHead(head: Head, end: boolean): void;
@@ -63,9 +65,9 @@ export abstract class BufferedStream implements HttpStream, StreamEvents {
   onData(chunk: Uint8Array, end: boolean): void {
     if (this.passing) return this.events.onData(chunk, end);
     if (this.detached) return;
-    this.bytes += chunk.length;
-    if (this.bytes > this.bodyBytesMax) return this.tooLarge();
-    this.chunks.push(chunk);
+    if (this.body.bytes + chunk.length > this.bodyBytesMax) return this.tooLarge();
+    this.body.push(chunk);
+    if (threadHeld.isFull) return this.overloaded();
     if (end) this.complete();
   }
 
@@ -80,7 +82,7 @@ export abstract class BufferedStream implements HttpStream, StreamEvents {
   }
 
   onReset(error: ProxyError): void {
-    this.chunks = [];
+    this.body.drop();
     if (this.passing) return this.events.onReset(error);
     const tell = this.forwarded && !this.detached;
     this.detached = true;
@@ -130,7 +132,7 @@ export abstract class BufferedStream implements HttpStream, StreamEvents {
   /** Answers in place of the upstream. */
   protected reply(status: number, contentType: string, body: string, more: HeaderList = []): void {
     this.detached = true;
-    this.chunks = [];
+    this.body.drop();
     const bytes = new TextEncoder().encode(body);
     const headers = ['content-type', contentType, 'content-length', String(bytes.length)];
     this.downstream.writeHead(Head.response(status, headers.concat(more)), false);
@@ -146,14 +148,17 @@ export abstract class BufferedStream implements HttpStream, StreamEvents {
 
   private tooLarge(): void {
     this.detached = true;
-    this.chunks = [];
+    this.body.drop();
     this.onTooLarge(this.bodyBytesMax);
   }
 
+  private overloaded(): void {
+    this.detached = true;
+    this.body.drop();
+    this.onOverloaded();
+  }
+
   private complete(): void {
-    const only = this.chunks.length === 1 ? this.chunks[0] : undefined;
-    const body = only ?? Buffer.concat(this.chunks);
-    this.chunks = [];
-    this.onRequest(this.request as Head, body);
+    this.onRequest(this.request as Head, this.body.take());
   }
 }

@@ -3,7 +3,9 @@
 import { fromBinary, type JsonObject, toJson } from '@bufbuild/protobuf';
 import { isObject } from '../../proto/kit/is-object.ts';
 import { type Match, type MethodIndex, matchMethod } from '../../proto/kit/transcoded-methods.ts';
+import { HeldChunks } from '../base/held.ts';
 import { LIMITS } from '../base/limits.ts';
+import { asBuffer } from '../wire/bytes.ts';
 import type { ProxyError } from '../wire/error.ts';
 import { type HeaderList, headerValue, removeHeader, setHeader } from '../wire/headers.ts';
 import type { Head, HttpStream } from '../wire/stream.ts';
@@ -27,7 +29,7 @@ export class TranscoderStream extends BufferedStream {
   private match: Match | null = null;
   private status = 0;
   private headStatus: GrpcStatus | null = null;
-  private frames: Uint8Array[] = [];
+  private readonly frames = new HeldChunks();
   private frameBytes = 0;
   private answered = false;
 
@@ -46,9 +48,13 @@ export class TranscoderStream extends BufferedStream {
     this.answer(413, RESOURCE_EXHAUSTED, `the body is larger than ${bodyBytesMax} bytes`);
   }
 
+  protected override onOverloaded(): void {
+    this.answer(503, UNAVAILABLE, 'too many messages are under way here; try again later');
+  }
+
   protected override onGone(): void {
     this.answered = true;
-    this.frames = [];
+    this.frames.drop();
   }
 
   protected override onRequest(head: Head, body: Uint8Array): void {
@@ -87,7 +93,7 @@ export class TranscoderStream extends BufferedStream {
   protected override responseData(chunk: Uint8Array, end: boolean): boolean {
     this.frameBytes += chunk.length;
     if (this.frameBytes <= this.responseBytesMax + FRAME_HEAD_BYTES) this.frames.push(chunk);
-    else this.frames = [];
+    else this.frames.drop();
     if (end) this.conclude(null);
     return true;
   }
@@ -119,7 +125,7 @@ export class TranscoderStream extends BufferedStream {
 
   /** The one message, as JSON; null when it is compressed (we never offer that), cut, or not the only one. */
   private decode(): string | null {
-    const bytes = Buffer.concat(this.frames);
+    const bytes = asBuffer(this.frames.take());
     if (bytes.length < FRAME_HEAD_BYTES || bytes[0] !== 0) return null;
     if (bytes.readUInt32BE(1) !== bytes.length - FRAME_HEAD_BYTES || this.match === null) return null;
     const { method, responseBody } = this.match.binding;
@@ -145,7 +151,7 @@ export class TranscoderStream extends BufferedStream {
   private say(status: number, text: string): void {
     if (this.answered) return;
     this.answered = true;
-    this.frames = [];
+    this.frames.drop();
     this.reply(status, JSON_TYPE, text);
   }
 }

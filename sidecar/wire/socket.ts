@@ -3,6 +3,7 @@
 // to 1.4x because a turn gathers the frames of every connection that was readable in it.
 
 import type { Socket } from 'node:net';
+import { threadHeld } from '../base/held.ts';
 import { asBuffer } from './bytes.ts';
 
 /** What a codec hears of its connection. */
@@ -99,6 +100,7 @@ export class WireSocket implements ByteConnection {
     });
     socket.on('close', () => {
       this.closed = true;
+      threadHeld.add(-this.bufferedBytes);
       this.dropQueue();
       this.guard(() => this.events.onClose(this.failure));
     });
@@ -250,11 +252,14 @@ export class WireSocket implements ByteConnection {
   private dropQueue(): void {
     this.pieces = [];
     this.text = '';
+    this.queuedBytes = 0;
+    this.inFlightBytes = 0;
     this.dropGather();
   }
 
   private queued(bytes: number): boolean {
     this.queuedBytes += bytes;
+    threadHeld.add(bytes);
     if (!this.isDirty) this.markDirty();
     if (this.queuedBytes + this.inFlightBytes < SOCKET_HIGH_WATER_BYTES) return true;
     this.saturated = true;
@@ -262,8 +267,10 @@ export class WireSocket implements ByteConnection {
   }
 
   private onWritten(bytes: number): void {
+    if (this.closed) return;
     this.inFlightBytes -= bytes;
-    if (!this.saturated || this.closed || this.bufferedBytes >= SOCKET_HIGH_WATER_BYTES / 2) return;
+    threadHeld.add(-bytes);
+    if (!this.saturated || this.bufferedBytes >= SOCKET_HIGH_WATER_BYTES / 2) return;
     this.saturated = false;
     this.guard(() => this.events.onDrain());
   }

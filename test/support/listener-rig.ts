@@ -14,7 +14,7 @@ import {
   type PortTls,
   type Snapshot,
 } from '../../sidecar/config/snapshot.ts';
-import type { Drainable, IdentityState, OpenListener, WorkerContext } from '../../sidecar/listen/context.ts';
+import type { Accepted, IdentityState, OpenListener, WorkerContext } from '../../sidecar/listen/context.ts';
 import { RequestStats } from '../../sidecar/telemetry/request-stats.ts';
 import { TelemetryBuffer } from '../../sidecar/telemetry/worker-buffer.ts';
 import { WorkerSeries } from '../../sidecar/telemetry/worker-series.ts';
@@ -32,7 +32,7 @@ export interface ListenerRig {
   /** What main would log of refused handshakes: `reason count peer`. */
   readonly refusals: string[];
   /** Open connections. */
-  readonly connections: Set<Drainable>;
+  readonly connections: Set<Accepted>;
   setIdentity(identity: WorkerIdentity): void;
   /** The value of a counter by its family and labels. */
   count(family: string, ...labels: string[]): number;
@@ -91,7 +91,7 @@ export async function listenerRig(
   };
   const series = new WorkerSeries(counters, 1, post);
   const { clock, wheel } = time;
-  const connections = new Set<Drainable>();
+  const connections = new Set<Accepted>();
   const listeners: ((state: IdentityState) => void)[] = [];
   const config: ListenerConfig = {
     kind,
@@ -118,11 +118,14 @@ export async function listenerRig(
       apps: [],
       listeners: [config],
       counters,
+      overload: { heldBytesMax: Number.POSITIVE_INFINITY, heapBytesMax: Number.POSITIVE_INFINITY },
       spans: false,
     },
     identity: null,
     draining: false,
-    track(_listener, connection) {
+    overload: { rung: 0 },
+    guard: (kind, name) => series.counter('guards', kind, name).add(1),
+    track(connection) {
       connections.add(connection);
       return () => void connections.delete(connection);
     },

@@ -23,6 +23,7 @@ import type {
   TelemetryRecord,
   ToWorker,
 } from '../../sidecar/base/messages.ts';
+import type { OverloadLimits } from '../../sidecar/base/overload.ts';
 
 /** Bytes of a wire resource, as the control plane sends them. */
 export function resource<S extends DescMessage>(schema: S, name: string, init: MessageInitShape<S>): ResourceBytes {
@@ -70,14 +71,20 @@ export interface WorkerRig {
     clusters: Record<string, unknown>[];
     endpoints: Record<string, unknown>[];
     connections: number;
+    heldBytes: number;
     slices: number;
   }>;
   drain(drainMs: number): Promise<void>;
   close(): Promise<void>;
 }
 
+const NO_LIMITS: OverloadLimits = {
+  heldBytesMax: Number.POSITIVE_INFINITY,
+  heapBytesMax: Number.POSITIVE_INFINITY,
+};
+
 /** Starts a worker in namespace `shop` with an outbound listener, a local one for `shop/orders`, and an inbound one for `apps`. */
-export async function workerRig(apps: readonly LocalApp[] = []): Promise<WorkerRig> {
+export async function workerRig(apps: readonly LocalApp[] = [], overload = NO_LIMITS): Promise<WorkerRig> {
   const [port, localPort, inboundPort] = await freePorts();
   const counters = createCounterMemory(2, 8192);
   const column = new Float64Array(counters.buffer);
@@ -97,6 +104,7 @@ export async function workerRig(apps: readonly LocalApp[] = []): Promise<WorkerR
       apps,
       listeners,
       counters,
+      overload,
       spans: true,
     },
   });

@@ -68,6 +68,16 @@ export class Http1ServerConnection implements SocketEvents, ParserSink, ServerSt
     return this.stream === null && this.parser.isFresh;
   }
 
+  /** Requests under way. */
+  get activeStreams(): number {
+    return this.idle ? 0 : 1;
+  }
+
+  /** Bytes that wait to be read. */
+  get heldBytes(): number {
+    return this.parser.buffered;
+  }
+
   /** `connection: close` goes out with the next response; an idle connection ends at once. */
   drain(): void {
     this.isDraining = true;

@@ -10,7 +10,8 @@ export class ReceiveWindow {
   private readonly socket: ByteConnection;
   private left = CONNECTION_WINDOW_BYTES;
   private unreported = 0;
-  private heldBytes = 0;
+  /** What waits for readers. */
+  heldBytes = 0;
 
   constructor(socket: ByteConnection) {
     this.socket = socket;

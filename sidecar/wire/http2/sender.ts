@@ -178,8 +178,7 @@ export class Sender {
     if (whole) stream.queue.shift();
     else stream.queue[0] = chunk.subarray(size);
     const end = whole && stream.queue.length === 0 && stream.endQueued && stream.trailers === null;
-    stream.queuedBytes -= size;
-    stream.sendWindow -= size;
+    stream.sent(size);
     this.window -= size;
     this.guard.earn('windowUpdate', limits.WINDOW_UPDATES_PER_DATA);
     this.writeDataHeader(end ? FLAG.END_STREAM : 0, stream.id, size);

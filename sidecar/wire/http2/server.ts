@@ -64,6 +64,11 @@ export class Http2ServerConnection implements SessionRole {
     return this.session.streams.size;
   }
 
+  /** Bytes that wait to be read, and to be sent. */
+  get heldBytes(): number {
+    return this.session.heldBytes;
+  }
+
   /**
    * Ends the connection without losing a request (RFC 9113 §6.8): GOAWAY for all streams, then, once a PING has
    * come back or a second has passed, GOAWAY with the last one taken; the connection closes behind the last stream. Whoever drains sets

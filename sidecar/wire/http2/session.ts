@@ -155,6 +155,13 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost {
     stream.unreported = 0;
   }
 
+  /** Bytes that wait in streams, to be read and to be sent. */
+  get heldBytes(): number {
+    let bytes = this.receiveWindow.heldBytes;
+    for (const stream of this.streams.list()) bytes += stream.queuedBytes;
+    return bytes;
+  }
+
   held(bytes: number): void {
     if (!this.closed) this.receiveWindow.hold(bytes);
   }

@@ -2,6 +2,7 @@
 // decides nothing about the connection; session.ts does.
 
 import assert from 'node:assert/strict';
+import { threadHeld } from '../../base/held.ts';
 import type { ErrorKind, ProxyError } from '../error.ts';
 import type { HeaderList } from '../headers.ts';
 import type { Head, HttpStream, StreamEvents } from '../stream.ts';
@@ -85,6 +86,7 @@ export class Http2Stream implements HttpStream {
       else this.queue.push(chunk);
     }
     this.queuedBytes += chunk.length;
+    threadHeld.add(chunk.length);
     this.endQueued = end;
     this.host.pump(this);
     this.wantsDrain = this.queuedBytes > STREAM_QUEUE_BYTES;
@@ -134,7 +136,7 @@ export class Http2Stream implements HttpStream {
       if (chunk.length > 0) {
         if (this.inbox === NO_CHUNKS) this.inbox = [chunk];
         else this.inbox.push(chunk);
-        this.host.held(chunk.length);
+        this.wait(chunk.length);
       }
       this.inboxEnd = end;
       return;
@@ -173,7 +175,7 @@ export class Http2Stream implements HttpStream {
   private deliver(): void {
     while (!this.paused && !this.dead && this.inbox.length > 0) {
       const chunk = this.inbox.shift() as Uint8Array;
-      this.host.held(-chunk.length);
+      this.wait(-chunk.length);
       const end = this.inboxEnd && this.inbox.length === 0 && this.inboxTrailers === null;
       if (end) this.inboxEnd = false;
       this.events.onData(chunk, end);
@@ -189,8 +191,22 @@ export class Http2Stream implements HttpStream {
     this.events.onReset(this.inboxReset);
   }
 
+  /** `bytes` more wait for the receiver. */
+  private wait(bytes: number): void {
+    threadHeld.add(bytes);
+    this.host.held(bytes);
+  }
+
+  /** `bytes` of the queue went out. */
+  sent(bytes: number): void {
+    this.queuedBytes -= bytes;
+    this.sendWindow -= bytes;
+    threadHeld.add(-bytes);
+  }
+
   private dropQueue(): void {
     this.queue = NO_CHUNKS;
+    threadHeld.add(-this.queuedBytes);
     this.queuedBytes = 0;
     this.endQueued = true;
   }
@@ -201,7 +217,7 @@ export class Http2Stream implements HttpStream {
     let bytes = 0;
     for (const chunk of this.inbox) bytes += chunk.length;
     this.inbox = NO_CHUNKS;
-    if (bytes > 0) this.host.held(-bytes);
+    if (bytes > 0) this.wait(-bytes);
   }
 }
 
