@@ -106,6 +106,11 @@ export class ClientStream implements HttpStream {
     this.finish(trailers);
   }
 
+  /** Whether a byte of the request has left. What was queued in this turn of the loop has not, and cannot have been answered. */
+  get hasLeft(): boolean {
+    return this.headWritten && (this.socket.bufferedBytes === 0 || this.socket.socket.bytesWritten !== this.sentBefore);
+  }
+
   reset(_error: ProxyError): void {
     this.isDead = true;
     this.connection.drop(this);

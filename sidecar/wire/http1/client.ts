@@ -60,12 +60,14 @@ export class Http1ClientConnection implements SocketEvents, ParserSink, ClientSt
   }
 
   onBytes(chunk: Uint8Array): void {
+    const stream = this.stream;
     // Bytes nobody asked for belong to no request: whatever they are, the next response must not be read after them.
-    if (this.stream === null || !this.stream.headWritten) this.socket.destroy();
-    else {
-      this.stream.gotBytes = true;
-      this.check(this.parser.execute(chunk));
+    if (stream === null || !(stream.gotBytes || stream.hasLeft)) {
+      this.socket.destroy();
+      return;
     }
+    stream.gotBytes = true;
+    this.check(this.parser.execute(chunk));
   }
 
   onDrain(): void {

@@ -236,6 +236,24 @@ describe('an HTTP/1.1 client connection', () => {
     expect(events.said).toEqual(['reset connectionClosed yes']);
   });
 
+  test.each(['HTTP/1.1 200 OK\r\nContent-Le', 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'])(
+    'bytes that come before a request has left answer nobody: %j',
+    async (stray) => {
+      const upstream = Promise.withResolvers<Socket>();
+      const port = await listen((socket) => upstream.resolve(socket));
+      const { connection, closed } = await connect(port);
+      const peer = await upstream.promise;
+      // From the loop's check phase: the bytes are read in the next poll, and the request is written behind it.
+      await new Promise((resolve) => setImmediate(resolve));
+      const events = new Recorder();
+      connection.open(events).writeHead(get(), true);
+      peer.write(stray);
+      await events.over;
+      expect(events.said).toEqual(['reset connectionClosed yes']);
+      await closed;
+    },
+  );
+
   test('an early answer arrives whole, and the connection is not reused', async () => {
     const port = await listen((socket) =>
       socket.once('data', () => socket.write('HTTP/1.1 413 X\r\nContent-Length: 0\r\n\r\n')),
