@@ -117,11 +117,14 @@ function takeSpecial(kind: number, value: string, headers: HeaderList, facts: Fi
     if (facts.contentLength !== -1) return REJECT.lengthRepeated;
     if (value.length > LENGTH_DIGITS_MAX || !/^[0-9]+$/.test(value)) return REJECT.length;
     facts.contentLength = Number(value);
-    headers.push('content-length', value);
+    // Leading zeros are decimal here, and octal to some who read it next.
+    headers.push('content-length', value.charCodeAt(0) === 0x30 ? String(facts.contentLength) : value);
   } else if (kind === names.TRANSFER_ENCODING) {
     // Only `chunked`, once: a list, or a coding nobody knows, is how two parsers come to disagree about the body's end.
     if (facts.chunked || value.toLowerCase() !== 'chunked') return REJECT.coding;
     facts.chunked = true;
+  } else if (kind === names.TWIN) {
+    return REJECT.fieldTwin;
   } else if (kind === names.UPGRADE) {
     facts.upgrade = facts.upgrade === '' ? value : `${facts.upgrade}, ${value}`;
   } else if (kind === names.TE && /(?:^|,)\s*trailers\s*(?:,|$)/i.test(value)) {

@@ -11,6 +11,8 @@ export const UPGRADE = 5;
 export const TE = 6;
 /** Belongs to one hop and has no meaning here: dropped (RFC 9110 §7.6.1). */
 export const HOP = 7;
+/** CGI and what descends from it reads it as a field that frames (RFC 3875 §4.1.18): refused. */
+export const TWIN = 8;
 
 /** An interned name, lower-case, and what to do with its field. */
 interface KnownName {
@@ -42,6 +44,8 @@ const SPECIAL: Record<string, number> = {
   'keep-alive': HOP,
   'proxy-connection': HOP,
   'http2-settings': HOP,
+  content_length: TWIN,
+  transfer_encoding: TWIN,
 };
 
 const COMMON =

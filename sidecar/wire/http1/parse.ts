@@ -3,17 +3,17 @@
 
 import { asBuffer } from '../bytes.ts';
 import { type HeaderList, judgeTrailers } from '../headers.ts';
-import { Head } from '../stream.ts';
+import type { Head } from '../stream.ts';
 import { ChunkLine } from './chunk-line.ts';
-import type { FieldFacts } from './fields.ts';
-import { newFacts, parseFields } from './fields.ts';
+import { parseFields } from './fields.ts';
 import * as limits from './limits.ts';
-import { TOKEN } from './names.ts';
+import type { HeadReader } from './message-head.ts';
+import * as follows from './message-head.ts';
 import type { Rejection } from './reject.ts';
 import { REJECT } from './reject.ts';
+import { RequestReader } from './request-head.ts';
+import { ResponseReader } from './response-head.ts';
 import { Section } from './section.ts';
-import type { Target } from './target.ts';
-import { parseTarget } from './target.ts';
 
 /** What a parser says, in the order of StreamEvents; `end` is known with the head or with the last byte of a Content-Length. */
 export interface ParserSink {
@@ -37,15 +37,10 @@ const EMPTY = Buffer.alloc(0);
 export class Http1Parser {
   /** Set: nothing more is delivered until `continue()`. */
   paused = false;
-  /** After a head: whether the connection may carry another message after this one (RFC 9112 §9.3). */
-  keepAlive = true;
-  /** After a head: HTTP/1.1, not 1.0. */
-  isHttp11 = true;
   private readonly sink: ParserSink;
-  private readonly isRequest: boolean;
-  private readonly target: Target = { scheme: '', authority: '', path: '' };
-  private readonly scheme: string;
-  private readonly facts: FieldFacts = newFacts();
+  private readonly reader: HeadReader;
+  /** The reader in the response role, else null. */
+  private readonly responses: ResponseReader | null;
   private state = HEAD;
   private running = false;
   private chunk: Buffer = EMPTY;
@@ -56,16 +51,23 @@ export class Http1Parser {
   private readonly chunkLine = new ChunkLine();
   private bodyLeft = 0;
   private emptyLineBytes = 0;
-  private interimHeads = 0;
-  private method = '';
-  private upgradeAsked = '';
 
   /** `scheme`: what requests in origin form get; empty in the response role. */
   constructor(role: 'request' | 'response', sink: ParserSink, scheme: string) {
-    this.isRequest = role === 'request';
-    this.section = new Section(this.isRequest);
+    this.responses = role === 'response' ? new ResponseReader() : null;
+    this.reader = this.responses ?? new RequestReader(scheme);
+    this.section = new Section();
     this.sink = sink;
-    this.scheme = scheme;
+  }
+
+  /** After a head: whether the connection may carry another message after this one (RFC 9112 §9.3). */
+  get keepAlive(): boolean {
+    return this.reader.keepAlive;
+  }
+
+  /** After a head: HTTP/1.1, not 1.0. */
+  get isHttp11(): boolean {
+    return this.reader.isHttp11;
   }
 
   /** No byte of a next message has come. */
@@ -109,7 +111,6 @@ export class Http1Parser {
   next(): void {
     this.state = HEAD;
     this.emptyLineBytes = 0;
-    this.interimHeads = 0;
   }
 
   /** What follows is raw data. */
@@ -119,8 +120,7 @@ export class Http1Parser {
 
   /** Response role: what the answer answers, which decides its framing (RFC 9112 §6.3). `upgrade`: the token asked for, or empty. */
   expect(method: string, upgrade: string): void {
-    this.method = method;
-    this.upgradeAsked = upgrade;
+    this.responses?.expect(method, upgrade);
     this.next();
   }
 
@@ -182,7 +182,8 @@ export class Http1Parser {
   }
 
   private trailers(): Rejection | null {
-    const { section, facts } = this;
+    const { section } = this;
+    const { facts } = this.reader;
     if (section.first(this.chunk, this.at) === 0x0d) {
       const byte = this.chunk[this.at] as number;
       // No trailers: CR and LF, perhaps in two chunks.
@@ -196,7 +197,7 @@ export class Http1Parser {
       }
       return null;
     }
-    this.at = section.collect(this.chunk, this.at);
+    this.at = section.collect(this.chunk, this.at, REJECT.headTooLarge);
     if (!section.isWhole) return section.rejection;
     const headers: HeaderList = [];
     const { bytes, from, to } = section;
@@ -210,21 +211,48 @@ export class Http1Parser {
   }
 
   private head(): Rejection | null {
-    const { section } = this;
+    const { section, reader } = this;
     if (section.heldBytes === 0) {
       const first = this.chunk[this.at] as number;
-      if (this.isRequest && (first === 0x0d || first === 0x0a || this.emptyLineBytes % 2 === 1))
-        return this.emptyLine(first);
-      // Bytes of another protocol are refused at once, not when their "head" ends.
-      if (this.isRequest ? TOKEN[first] === 0 : first !== 0x48)
-        return this.isRequest ? REJECT.method : REJECT.statusLine;
+      const isEmptyLine = first === 0x0d || first === 0x0a || this.emptyLineBytes % 2 === 1;
+      if (isEmptyLine && this.responses === null) return this.emptyLine(first);
+      const refused = reader.refuseFirst(first);
+      if (refused !== null) return refused;
     }
-    this.at = section.collect(this.chunk, this.at);
+    this.at = section.collect(this.chunk, this.at, this.responses === null ? REJECT.uriTooLong : REJECT.headTooLarge);
     if (!section.isWhole) return section.rejection;
     const { bytes, from, to } = section;
     section.release();
-    const text = bytes.toString('latin1', from, to);
-    return this.isRequest ? this.requestHead(bytes, from, to, text) : this.responseHead(bytes, from, to, text);
+    return reader.read(bytes, from, to) ?? this.startBody();
+  }
+
+  /** Hands the head on; what follows it is known before, since the owner may answer at once. */
+  private startBody(): null {
+    const { facts } = this.reader;
+    const head = this.reader.takeHead();
+    let end = false;
+    switch (this.reader.follows) {
+      case follows.NOTHING:
+        this.state = DONE;
+        end = true;
+        break;
+      case follows.LENGTH:
+        this.bodyLeft = facts.contentLength;
+        this.state = LENGTH;
+        break;
+      case follows.CHUNKS:
+        this.chunkLine.start();
+        this.state = CHUNK_LINE;
+        break;
+      case follows.RAW:
+        this.state = RAW;
+        break;
+      case follows.ANSWER:
+        this.state = DONE;
+        break;
+    }
+    this.sink.onHead(head, end);
+    return null;
   }
 
   private emptyLine(byte: number): Rejection | null {
@@ -232,136 +260,4 @@ export class Http1Parser {
     this.at++;
     return ++this.emptyLineBytes > limits.EMPTY_LINE_BYTES_MAX ? REJECT.emptyLines : null;
   }
-
-  private requestHead(bytes: Buffer, base: number, to: number, text: string): Rejection | null {
-    let i = base;
-    while (TOKEN[bytes[i] as number] !== 0) i++;
-    if (bytes[i] !== 0x20 || i - base > limits.METHOD_BYTES_MAX) return REJECT.method;
-    const method = text.slice(0, i - base);
-    const from = ++i;
-    while ((bytes[i] as number) > 0x20 && (bytes[i] as number) < 0x7f && bytes[i] !== 0x23) i++;
-    if (i - from > limits.URI_BYTES_MAX) return REJECT.uriTooLong;
-    if (bytes[i] !== 0x20) return bytes[i] === 0x0d ? REJECT.requestLine : REJECT.target;
-    if (i === from) return REJECT.requestLine;
-    const target = text.slice(from - base, i - base);
-    const rejection = this.version(text, i + 1 - base, REJECT.requestLine);
-    if (rejection !== null) return rejection;
-    i += 9;
-    if (bytes[i] !== 0x0d || bytes[i + 1] !== 0x0a) return bytes[i] === 0x0a ? REJECT.bareLf : REJECT.requestLine;
-    const headers: HeaderList = [];
-    const refused = parseFields(bytes, i + 2, to, text, base, headers, this.facts);
-    return refused !== null ? refused : this.request(method, target, headers);
-  }
-
-  private request(method: string, target: string, headers: HeaderList): Rejection | null {
-    const facts = this.facts;
-    if (facts.host === null && this.isHttp11) return REJECT.hostMissing;
-    const place = this.target;
-    place.scheme = this.scheme;
-    const refused = parseTarget(method, target, facts.host, place) ?? this.framing();
-    if (refused !== null) return refused;
-    const hasBody = facts.chunked || facts.contentLength > 0;
-    const head = Head.request(method, place.scheme, place.authority, place.path, headers);
-    if (method === 'CONNECT') {
-      if (hasBody) return REJECT.connectBody;
-      dropLength(headers);
-      this.state = DONE;
-      this.sink.onHead(head, false);
-      return null;
-    }
-    // h2c is never relayed (it would smuggle requests past every policy), nor an upgrade behind a body: both may be ignored.
-    const upgrade = facts.upgrade.toLowerCase();
-    if (facts.wantsUpgrade && this.isHttp11 && !hasBody && /^(?!h2c?$)[a-z0-9./_-]+$/.test(upgrade)) {
-      head.protocol = upgrade;
-      // A length of 0 would end the tunnel that an HTTP/2 upstream makes of it.
-      dropLength(headers);
-      this.state = DONE;
-      this.sink.onHead(head, false);
-      return null;
-    }
-    this.startBody(facts.contentLength > 0 ? facts.contentLength : 0);
-    this.sink.onHead(head, !hasBody);
-    return null;
-  }
-
-  private responseHead(bytes: Buffer, base: number, to: number, text: string): Rejection | null {
-    const rejection = this.version(text, 0, REJECT.statusLine);
-    if (rejection !== null) return rejection;
-    if (!/^ [1-9][0-9]{2}[ \r]/.test(text.slice(8, 13))) return REJECT.statusLine;
-    const status = Number(text.slice(9, 12));
-    let i = base + 12;
-    while (bytes[i] === 0x09 || ((bytes[i] as number) >= 0x20 && bytes[i] !== 0x7f)) i++;
-    if (bytes[i] !== 0x0d || bytes[i + 1] !== 0x0a) return bytes[i] === 0x0a ? REJECT.bareLf : REJECT.statusLine;
-    const headers: HeaderList = [];
-    const refused = parseFields(bytes, i + 2, to, text, base, headers, this.facts) ?? this.framing();
-    return refused !== null ? refused : this.response(status, headers);
-  }
-
-  private response(status: number, headers: HeaderList): Rejection | null {
-    const facts = this.facts;
-    const head = Head.response(status, headers);
-    if (status < 200 && status !== 101) {
-      if (++this.interimHeads > limits.INTERIM_HEADS_MAX) return REJECT.interimHeads;
-      dropLength(headers);
-      this.sink.onHead(head, false);
-      return null;
-    }
-    if (status === 101 || (this.method === 'CONNECT' && status < 300)) {
-      if (status === 101) {
-        head.protocol = facts.upgrade.toLowerCase();
-        if (this.upgradeAsked === '' || head.protocol !== this.upgradeAsked) return REJECT.upgradeUnasked;
-      }
-      dropLength(headers);
-      this.state = RAW;
-      this.sink.onHead(head, false);
-      return null;
-    }
-    if (status === 204) dropLength(headers);
-    if (this.method === 'HEAD' || status === 204 || status === 304) {
-      // A coding on a 204 is forbidden; whoever sends one may send the body, too (RFC 9112 §6.1).
-      if (status === 204 && facts.chunked) this.keepAlive = false;
-      this.state = DONE;
-      this.sink.onHead(head, true);
-      return null;
-    }
-    if (facts.chunked || facts.contentLength !== -1) {
-      this.startBody(facts.contentLength === -1 ? 0 : facts.contentLength);
-      this.sink.onHead(head, !facts.chunked && facts.contentLength === 0);
-      return null;
-    }
-    this.keepAlive = false;
-    this.state = RAW;
-    this.sink.onHead(head, false);
-    return null;
-  }
-
-  private version(text: string, at: number, otherwise: Rejection): Rejection | null {
-    if (text.startsWith('HTTP/1.1', at)) this.isHttp11 = true;
-    else if (text.startsWith('HTTP/1.0', at)) this.isHttp11 = false;
-    else return /^HTTP\/[0-9]\.[0-9]/.test(text.slice(at, at + 8)) ? REJECT.version : otherwise;
-    return null;
-  }
-
-  private framing(): Rejection | null {
-    const facts = this.facts;
-    if (facts.chunked && facts.contentLength !== -1) return REJECT.lengthAndCoding;
-    if (facts.chunked && !this.isHttp11) return REJECT.codingInOldVersion;
-    this.keepAlive = !facts.wantsClose && (this.isHttp11 || facts.wantsKeepAlive);
-    return null;
-  }
-
-  private startBody(length: number): void {
-    if (this.facts.chunked) {
-      this.chunkLine.start();
-      this.state = CHUNK_LINE;
-      return;
-    }
-    this.bodyLeft = length;
-    this.state = length > 0 ? LENGTH : DONE;
-  }
-}
-
-function dropLength(headers: HeaderList): void {
-  const at = headers.indexOf('content-length');
-  if (at !== -1 && at % 2 === 0) headers.splice(at, 2);
 }

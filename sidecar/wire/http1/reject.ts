@@ -33,6 +33,7 @@ export const REJECT = {
   obsFold: rule('obsFold', 'RFC 9112 §5.2'),
   spaceBeforeColon: rule('spaceBeforeColon', 'RFC 9112 §5.1'),
   fieldName: rule('fieldName', 'RFC 9110 §5.1'),
+  fieldTwin: rule('fieldTwin', 'RFC 3875 §4.1.18'),
   nul: rule('nul', 'RFC 9110 §5.5'),
   fieldValue: rule('fieldValue', 'RFC 9110 §5.5'),
   hostMissing: rule('hostMissing', 'RFC 9112 §3.2'),

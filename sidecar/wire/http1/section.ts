@@ -18,12 +18,7 @@ export class Section {
   to = 0;
   /** Bytes of an unfinished section. */
   heldBytes = 0;
-  private readonly isRequest: boolean;
   private held: Buffer = EMPTY;
-
-  constructor(isRequest: boolean) {
-    this.isRequest = isRequest;
-  }
 
   /** The section's first byte, if it begins or goes on at `chunk[at]`. */
   first(chunk: Buffer, at: number): number {
@@ -41,13 +36,16 @@ export class Section {
     this.heldBytes = needed;
   }
 
-  /** Goes on at `chunk[at]` and looks at new bytes only; returns the offset behind what it took. */
-  collect(chunk: Buffer, at: number): number {
+  /**
+   * Goes on at `chunk[at]` and looks at new bytes only; returns the offset behind what it took.
+   * @param lineTooLong why a section is refused that is too large by its first line alone.
+   */
+  collect(chunk: Buffer, at: number, lineTooLong: Rejection): number {
     this.isWhole = false;
     if (this.heldBytes === 0) {
       const end = chunk.indexOf(CRLFCRLF, at);
       if (end !== -1) {
-        if (end + 4 - at > limits.HEAD_BYTES_MAX) this.rejection = this.tooLarge(chunk, at, end);
+        if (end + 4 - at > limits.HEAD_BYTES_MAX) this.rejection = tooLarge(chunk, at, end, lineTooLong);
         else this.found(chunk, at, end + 2);
         return end + 4;
       }
@@ -69,7 +67,7 @@ export class Section {
     for (let i = before; i < this.heldBytes; i++) {
       if (this.held[i] === 0x0a && (i === 0 || this.held[i - 1] !== 0x0d)) this.rejection ??= REJECT.bareLf;
     }
-    if (this.heldBytes > limits.HEAD_BYTES_MAX) this.rejection ??= this.tooLarge(this.held, 0, this.heldBytes);
+    if (this.heldBytes > limits.HEAD_BYTES_MAX) this.rejection ??= tooLarge(this.held, 0, this.heldBytes, lineTooLong);
     return at + take;
   }
 
@@ -84,10 +82,10 @@ export class Section {
     this.from = from;
     this.to = to;
   }
+}
 
-  private tooLarge(bytes: Buffer, from: number, to: number): Rejection {
-    const line = bytes.indexOf(0x0a, from);
-    const isLine = line === -1 || line > to || line - from > limits.URI_BYTES_MAX + limits.METHOD_BYTES_MAX + 12;
-    return this.isRequest && isLine ? REJECT.uriTooLong : REJECT.headTooLarge;
-  }
+function tooLarge(bytes: Buffer, from: number, to: number, lineTooLong: Rejection): Rejection {
+  const line = bytes.indexOf(0x0a, from);
+  const isLine = line === -1 || line > to || line - from > limits.URI_BYTES_MAX + limits.METHOD_BYTES_MAX + 12;
+  return isLine ? lineTooLong : REJECT.headTooLarge;
 }

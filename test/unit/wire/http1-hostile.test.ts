@@ -5,8 +5,13 @@ import { once } from 'node:events';
 import { expect, test } from 'vitest';
 import { REJECT, rejectionError } from '../../../sidecar/wire/http1/reject.ts';
 import { Head } from '../../../sidecar/wire/stream.ts';
+import { REQUESTS, textOf } from '../../conformance/http1/tables.ts';
 import { dial, serve } from './http1-peers.ts';
-import { CHUNKED, REFUSED } from './http1-refused.ts';
+
+/** What is refused without waiting for an answer to something before it. */
+const REFUSED = REQUESTS.filter(
+  ({ refused, accepted = [] }) => refused !== undefined && accepted.every(({ unfinished }) => unfinished === true),
+);
 
 /** More than a socket buffer takes at once, less than a lingering connection reads. */
 const MORE = Buffer.alloc(512 * 1024, 'z');
@@ -31,19 +36,21 @@ async function converse(port: number, bytes: string): Promise<string> {
   return text;
 }
 
-test.each(REFUSED)('%s (%s) is answered, counted and closed: %j', async (reason, _section, bytes) => {
-  const served = await serve(() => {});
-  const rejection = REJECT[reason as keyof typeof REJECT];
-  const { status, section } = rejection;
-  const { kind } = rejectionError(rejection, 'downstream');
-  const text = await converse(served.port, bytes);
-  expect(text).toMatch(new RegExp(`^HTTP/1.1 ${status} [^\\r]+\\r\\n`));
-  expect(text).toContain('\r\nconnection: close\r\n');
-  expect(text.endsWith(`\r\n\r\n${reason} (${section.replace('§', 'section ')})\n`)).toBe(true);
-  expect(served.malformed).toEqual([reason]);
-  const wasTaken = bytes.startsWith(CHUNKED);
-  expect(served.said.at(-1)).toBe(wasTaken ? `reset ${kind} no` : undefined);
-});
+test.each(REFUSED.map((row) => [row.name, row.cite, row] as const))(
+  '%s (%s) is answered, counted and closed',
+  async (_name, _cite, row) => {
+    const served = await serve(() => {});
+    const reason = row.refused as keyof typeof REJECT;
+    const { status, section } = REJECT[reason];
+    const { kind } = rejectionError(REJECT[reason], 'downstream');
+    const text = await converse(served.port, textOf(row.bytes));
+    expect(text).toMatch(new RegExp(`^HTTP/1.1 ${status} [^\\r]+\\r\\n`));
+    expect(text).toContain('\r\nconnection: close\r\n');
+    expect(text.endsWith(`\r\n\r\n${reason} (${section.replace('§', 'section ')})\n`)).toBe(true);
+    expect(served.malformed).toEqual([reason]);
+    expect(served.said.at(-1)).toBe(row.accepted === undefined ? undefined : `reset ${kind} no`);
+  },
+);
 
 test('a body that breaks behind its answer is counted, and ends in the middle of the answer', async () => {
   const served = await serve((stream, event) => {
@@ -52,7 +59,7 @@ test('a body that breaks behind its answer is counted, and ends in the middle of
     stream.writeData(Buffer.from('so far'), false);
   });
   const socket = await dial(served.port);
-  socket.write(CHUNKED);
+  socket.write('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n');
   await once(socket, 'data');
   socket.write('g\r\n');
   await once(socket, 'end');
