@@ -9,6 +9,11 @@ import { accepting, findProgram, freePorts, LOAD_CORES, type Started, start } fr
 const GRPC_FRAME = Buffer.concat([Buffer.from([0, 0, 0, 0, 16]), Buffer.alloc(16, 'weft')]);
 /** nghttpd takes the content type from the file's name. */
 export const GRPC_PATH = '/bench.Echo/Unary.grpc';
+/** Over HTTP/1.1: a response of 1 MiB. Every other path is answered with a short text at once. */
+export const MIB_PATH = '/mib';
+export const MIB_BYTES = 1_048_576;
+/** Over HTTP/1.1: answered when the whole request has been read, so that no proxy deals with an early response. */
+export const READ_PATH = '/read';
 
 /** Two instances for each protocol, and the request body of the gRPC-shaped load. */
 export interface Backends {
@@ -19,10 +24,10 @@ export interface Backends {
 }
 
 export async function startBackends(folder: string): Promise<Backends> {
-  const [a = 0, b = 0, c = 0, d = 0] = await freePorts(4);
+  const [a = 0, b = 0, c = 0, d = 0, inner = 0] = await freePorts(5);
   const grpcBody = join(folder, 'request.bin');
   writeFileSync(grpcBody, GRPC_FRAME);
-  const programs = [startNginx(folder, [a, b]), startNghttpd(folder, c), startNghttpd(folder, d)];
+  const programs = [startNginx(folder, [a, b], inner), startNghttpd(folder, c), startNghttpd(folder, d)];
   const ports = [a, c, d];
   await Promise.all(programs.map((program, i) => accepting(program, ports[i] ?? 0)));
   return {
@@ -35,10 +40,14 @@ export async function startBackends(folder: string): Promise<Backends> {
   };
 }
 
-function startNginx(folder: string, ports: readonly number[]): Started {
+/** nginx reads a request whole only to pass it on: READ_PATH goes, without the body, to its own port `inner`. */
+function startNginx(folder: string, ports: readonly number[], inner: number): Started {
   const path = need('nginx', 'nginx');
   const config = join(folder, 'backend-nginx.conf');
-  const server = ports.map((port) => `listen 127.0.0.1:${port};`).join(' ');
+  const listen = ports.map((port) => `listen 127.0.0.1:${port};`).join(' ');
+  const documents = join(folder, 'files');
+  mkdirSync(documents, { recursive: true });
+  writeFileSync(join(documents, MIB_PATH), Buffer.alloc(MIB_BYTES, 'weft'));
   writeFileSync(
     config,
     `user root; worker_processes 1; daemon off; error_log stderr warn; pid ${folder}/backend-nginx.pid;
@@ -46,7 +55,14 @@ events { worker_connections 4096; }
 http { access_log off; keepalive_requests 1000000000; keepalive_timeout 1h; default_type text/plain;
   client_body_temp_path ${folder}; proxy_temp_path ${folder}; fastcgi_temp_path ${folder}; uwsgi_temp_path ${folder};
   scgi_temp_path ${folder};
-  server { ${server} location / { return 200 "hello from the backend\\n"; } } }
+  client_max_body_size 0; client_body_buffer_size 2m; sendfile on; root ${documents};
+  upstream inner { server 127.0.0.1:${inner}; keepalive 64; }
+  server { listen 127.0.0.1:${inner}; location / { return 200 "read\\n"; } }
+  server { ${listen}
+    location / { return 200 "hello from the backend\\n"; }
+    location = ${MIB_PATH} { }
+    location = ${READ_PATH} { proxy_pass http://inner; proxy_http_version 1.1; proxy_set_header connection "";
+      proxy_pass_request_body off; proxy_set_header content-length ""; } } }
 `,
   );
   return start('backend nginx', LOAD_CORES, [path, '-e', 'stderr', '-p', folder, '-c', config]);

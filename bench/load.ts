@@ -1,7 +1,7 @@
 // The load: wrk and h2load, with what they print turned into numbers. Both are C programs that cost a fraction of what
 // they measure, and both count what failed.
 
-import { readFileSync, rmSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { findProgram, run } from './processes.ts';
 
@@ -24,20 +24,14 @@ export interface LoadTarget {
   readonly folder: string;
 }
 
-/** HTTP/1.1 small GET over 64 kept-alive connections, Host `echo`. */
-export async function wrk({ port, seconds }: LoadTarget): Promise<LoadResult> {
+/** Small HTTP/1.1 requests over 64 kept-alive connections, Host `echo`: GET, or POST of `bodyBytes`. */
+export async function wrk({ port, seconds, folder }: LoadTarget, bodyBytes = 0): Promise<LoadResult> {
   const path = programPath('wrk', 'apt-get install wrk');
-  const host = ['-H', 'Host: echo'];
-  const output = await run([
-    path,
-    '-t1',
-    '-c64',
-    `-d${seconds}s`,
-    '--latency',
-    ...host,
-    `http://127.0.0.1:${port}/bench`,
-  ]);
-  return parseWrk(output);
+  const script = join(folder, 'post.lua');
+  writeFileSync(script, `wrk.method = "POST"; wrk.body = string.rep("x", ${bodyBytes})\n`);
+  const post = bodyBytes === 0 ? [] : ['-s', script];
+  const shape = ['-t1', '-c64', `-d${seconds}s`, '--latency', '-H', 'Host: echo', ...post];
+  return parseWrk(await run([path, ...shape, `http://127.0.0.1:${port}/bench`]));
 }
 
 /** How h2load drives a scenario. */
@@ -48,18 +42,18 @@ export interface H2LoadShape {
   readonly http1: boolean;
   /** The name in SNI where the proxy speaks TLS; null: in the clear. */
   readonly sni: string | null;
-  /** A file whose bytes are the request's body (POST, gRPC headers); null: a GET. */
+  /** A file whose bytes are the request's body (POST); null: a GET. */
   readonly body: string | null;
+  /** Whether to send what a gRPC client sends: content type and `te: trailers`. */
+  readonly grpc: boolean;
   readonly path: string;
 }
 
 export async function h2load(shape: H2LoadShape, { port, seconds, folder }: LoadTarget): Promise<LoadResult> {
   const log = join(folder, 'h2load.log');
   rmSync(log, { force: true });
-  const grpc =
-    shape.body === null
-      ? []
-      : ['--data', shape.body, '--header', 'content-type: application/grpc', '--header', 'te: trailers'];
+  const body = shape.body === null ? [] : ['--data', shape.body];
+  const grpc = shape.grpc ? ['--header', 'content-type: application/grpc', '--header', 'te: trailers'] : [];
   const output = await run([
     programPath('h2load', 'apt-get install nghttp2-client'),
     `--clients=${shape.clients}`,
@@ -68,6 +62,7 @@ export async function h2load(shape: H2LoadShape, { port, seconds, folder }: Load
     `--connect-to=127.0.0.1:${port}`,
     `--log-file=${log}`,
     ...(shape.http1 ? ['--h1'] : []),
+    ...body,
     ...grpc,
     '--header',
     ':authority: echo',

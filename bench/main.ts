@@ -14,6 +14,8 @@ type Suite = (context: SuiteContext) => Promise<Row[]>;
 /** Loaded on use: one suite's imports are not another's memory. */
 const SUITES: Readonly<Record<string, () => Promise<Suite>>> = {
   wire: async () => (await import('./wire.ts')).wireSuite,
+  mesh: async () => (await import('./mesh.ts')).meshSuite,
+  body: async () => (await import('./body.ts')).bodySuite,
   'control-plane': async () => (await import('./control-plane.ts')).controlPlaneSuite,
   grpc: async () => (await import('./grpc.ts')).grpcSuite,
   install: async () => (await import('./install.ts')).installPeers,
@@ -22,7 +24,7 @@ const SUITES: Readonly<Record<string, () => Promise<Suite>>> = {
 const names = parseNames;
 const OPTIONS = {
   json: option('FILE', 'also write the result as a JSON array of rows', '', parseText),
-  peers: option('NAMES', 'only these peers, separated by commas (wire: envoy, haproxy, nginx, weft)', [], names),
+  peers: option('NAMES', 'only these peers, separated by commas (envoy, haproxy, nginx, weft)', [], names),
   only: option('NAMES', 'only these scenarios, separated by commas', [], names),
   rounds: option('N', 'interleaved rounds; the medians are reported', 5, parseCount(1, 1000)),
   seconds: option('N', 'length of one round', 4, parseCount(1, 3600)),

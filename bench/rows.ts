@@ -13,7 +13,7 @@ export interface Row {
   readonly rss_mb?: number;
   /** Sum over the rounds. */
   readonly errors?: number;
-  /** The least and the greatest `cpu_us_per_request` of a round. */
+  /** The least and the greatest CPU time per request (MiB, handshake) of a round. */
   readonly round_min?: number;
   readonly round_max?: number;
   /** Figures of one suite only, such as the control plane's messages and bytes. */
@@ -43,22 +43,26 @@ export function table(head: readonly string[], lines: readonly (readonly (string
   return cells.map(format).join('\n');
 }
 
-/** Rows of one scenario with the ratio of their CPU per request to that of `reference`. */
-export function ratioTable(rows: readonly Row[], reference: string): string {
-  const base = rows.find((row) => row.proxy === reference)?.cpu_us_per_request;
-  const ratio = (row: Row): string | undefined =>
-    base === undefined || row.cpu_us_per_request === undefined
-      ? undefined
-      : `${(row.cpu_us_per_request / base).toFixed(2)}x`;
+/** Which figure of a row is the proxy's CPU time, and how it is headed. */
+export interface Cost {
+  readonly figure: string;
+  readonly title: string;
+}
+
+export const PER_REQUEST: Cost = { figure: 'cpu_us_per_request', title: 'CPU µs/request' };
+
+/** Rows of one scenario with the ratio of their CPU time to that of each of `references`. */
+export function ratioTable(rows: readonly Row[], references: readonly string[], { figure, title }: Cost): string {
   const spread = (row: Row): string | undefined =>
     row.round_min === undefined ? undefined : `${row.round_min}–${row.round_max}`;
+  const ratios = references.map((name) => `to ${name}`);
   return table(
-    ['proxy', 'CPU µs/request', 'min–max', `to ${reference}`, 'requests/s', 'p50 ms', 'p99 ms', 'RSS MB', 'errors'],
+    ['proxy', title, 'min–max', ...ratios, 'requests/s', 'p50 ms', 'p99 ms', 'RSS MB', 'errors'],
     rows.map((row) => [
       row.proxy,
-      row.cpu_us_per_request,
+      row[figure],
       spread(row),
-      ratio(row),
+      ...references.map((name) => ratioTo(rows, name, row, figure)),
       row.requests_per_s,
       row.p50_ms,
       row.p99_ms,
@@ -66,4 +70,11 @@ export function ratioTable(rows: readonly Row[], reference: string): string {
       row.errors,
     ]),
   );
+}
+
+/** `figure` of a row in relation to that of the row of `reference`, as `0.40x`; undefined without both. */
+export function ratioTo(rows: readonly Row[], reference: string, row: Row, figure: string): string | undefined {
+  const base = Number(rows.find(({ proxy }) => proxy === reference)?.[figure]);
+  const value = Number(row[figure]);
+  return Number.isFinite(value / base) ? `${(value / base).toFixed(2)}x` : undefined;
 }

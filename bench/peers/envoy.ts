@@ -20,11 +20,12 @@ export const envoy: Peer = {
     const { scenario } = site;
     const h2 = scenario.protocol === 'h2';
     const apps = cluster(site.backends, h2, null);
-    if (scenario.hops === 1) {
-      const tls = scenario.front === 'tls' ? downstreamTls(site, false) : null;
-      return launch(site, [[bootstrap(outer, tls, apps, []), outer]]);
-    }
     const authorize = rbac(site.identities.client.spiffeId);
+    if (scenario.hops === 1) {
+      const mutual = scenario.front === 'mutual';
+      const tls = scenario.front === 'clear' ? null : downstreamTls(site, mutual);
+      return launch(site, [[bootstrap(outer, tls, apps, mutual ? [authorize] : []), outer]]);
+    }
     return launch(site, [
       [bootstrap(outer, null, cluster([inner], true, upstreamTls(site)), []), outer],
       [bootstrap(inner, downstreamTls(site, true), apps, [authorize]), inner],
@@ -118,6 +119,9 @@ function downstreamTls(site: Site, mutual: boolean): object {
   return {
     '@type': `${TYPE}.transport_sockets.tls.v3.DownstreamTlsContext`,
     require_client_certificate: mutual,
+    // As Weft: every handshake is a full one.
+    disable_stateless_session_resumption: true,
+    disable_stateful_session_resumption: true,
     common_tls_context: {
       alpn_protocols: ['h2', 'http/1.1'],
       tls_params: { tls_minimum_protocol_version: 'TLSv1_3', tls_maximum_protocol_version: 'TLSv1_3' },

@@ -16,17 +16,16 @@ export const haproxy: Peer = {
   async launch(site) {
     const [outer = 0, inner = 0] = await freePorts(2);
     const { roots, client, server } = site.identities;
-    const front =
-      site.scenario.front === 'tls' ? ` ssl crt ${server.combined} alpn h2,http/1.1 ssl-min-ver TLSv1.3` : '';
+    const own = ` ssl crt ${server.combined} alpn h2,http/1.1 ssl-min-ver TLSv1.3 no-tls-tickets`;
+    const callers = ` ca-file ${roots} verify required`;
     const proto = site.scenario.protocol === 'h2' ? ' proto h2' : '';
-    const clear = site.scenario.front === 'tls' ? '' : proto;
+    const bind = { clear: proto, tls: own, mutual: own + callers };
     const apps = site.backends.map((port, i) => `  server app${i} 127.0.0.1:${port}${proto} check inter 1h`);
-    if (site.scenario.hops === 1) return launch(site, [[config(outer, `${front}${clear}`, apps), outer]]);
+    if (site.scenario.hops === 1) return launch(site, [[config(outer, bind[site.scenario.front], apps), outer]]);
     const tls = `ssl crt ${client.combined} ca-file ${roots} verify required ssl-min-ver TLSv1.3 alpn h2`;
-    const mutual = ` ssl crt ${server.combined} ca-file ${roots} verify required alpn h2 ssl-min-ver TLSv1.3`;
     return launch(site, [
-      [config(outer, clear, [`  server peer 127.0.0.1:${inner} ${tls}`]), outer],
-      [config(inner, mutual, apps), inner],
+      [config(outer, bind.clear, [`  server peer 127.0.0.1:${inner} ${tls}`]), outer],
+      [config(inner, bind.mutual, apps), inner],
     ]);
   },
 };

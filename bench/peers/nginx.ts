@@ -16,20 +16,23 @@ export const nginx: Peer = {
     const [outer = 0, inner = 0] = await freePorts(2);
     const { roots, client, server } = site.identities;
     const h2 = site.scenario.protocol === 'h2';
-    const own = `ssl_certificate ${server.certificate}; ssl_certificate_key ${server.key}; ssl_protocols TLSv1.3;`;
+    const own = `ssl_certificate ${server.certificate}; ssl_certificate_key ${server.key}; ssl_protocols TLSv1.3;
+        ssl_session_tickets off; ssl_session_cache off;`;
+    const callers = ` ssl_client_certificate ${roots}; ssl_verify_client on;`;
     const pass = h2 ? 'grpc_pass grpc://app;' : 'proxy_pass http://app;';
     const listen = (port: number, ssl: boolean): string =>
       `listen 127.0.0.1:${port}${ssl ? ' ssl' : ''}${h2 ? ' http2' : ''};`;
     if (site.scenario.hops === 1) {
-      const ssl = site.scenario.front === 'tls';
-      const text = config(site, 0, `${listen(outer, ssl)} ${ssl ? own : ''}`, site.backends, pass);
+      const { front } = site.scenario;
+      const tls = front === 'clear' ? '' : ` ${own}${front === 'mutual' ? callers : ''}`;
+      const text = config(site, 0, `${listen(outer, front !== 'clear')}${tls}`, site.backends, pass);
       return launch(site, [[text, outer]]);
     }
     const word = h2 ? 'grpc' : 'proxy';
     const secure = `${word}_pass ${h2 ? 'grpcs' : 'https'}://app; ${word}_ssl_certificate ${client.certificate};
         ${word}_ssl_certificate_key ${client.key}; ${word}_ssl_trusted_certificate ${roots};
         ${word}_ssl_server_name on; ${word}_ssl_name ${SNI}; ${word}_ssl_protocols TLSv1.3;`;
-    const mutual = `${listen(inner, true)} ${own} ssl_client_certificate ${roots}; ssl_verify_client on;`;
+    const mutual = `${listen(inner, true)} ${own}${callers}`;
     return launch(site, [
       [config(site, 0, listen(outer, false), [inner], secure), outer],
       [config(site, 1, mutual, site.backends, pass), inner],
@@ -64,6 +67,7 @@ function config(site: Site, index: number, server: string, upstreams: readonly n
 events { worker_connections 4096; }
 http {
   access_log off; ${temporary}
+  client_max_body_size 0; proxy_request_buffering off; proxy_max_temp_file_size 0;
   keepalive_requests 1000000000; keepalive_timeout 1h;
   upstream app { least_conn; ${upstreams.map((port) => `server 127.0.0.1:${port};`).join(' ')}
     keepalive 256; keepalive_requests 1000000000; }

@@ -1,4 +1,4 @@
-// What the wire suite asks of every proxy: to stand up one scenario with comparable features, and to say how.
+// What the suites ask of every proxy: to stand up one scenario with comparable features, and to say how.
 
 import type { Identities } from '../certificates.ts';
 import { PROXY_CORE, type Started, start } from '../processes.ts';
@@ -10,8 +10,8 @@ export interface Scenario {
   readonly title: string;
   /** `h2` is gRPC-shaped: POST, and `grpc-status` in trailers. */
   readonly protocol: 'h1' | 'h2';
-  /** How the load reaches the first proxy: in the clear, or over TLS 1.3 without a client certificate. */
-  readonly front: 'clear' | 'tls';
+  /** How the load reaches the first proxy: in the clear, over TLS 1.3, or with a client certificate (one hop only). */
+  readonly front: 'clear' | 'tls' | 'mutual';
   /** 2: a caller's proxy and a receiver's, with mutual TLS between them. */
   readonly hops: 1 | 2;
 }
@@ -33,6 +33,8 @@ export interface Launched {
   readonly programs: readonly Started[];
   /** What it was told, for the report. */
   readonly config: string;
+  /** Port of Weft's admin, of the first program. */
+  readonly admin?: number;
 }
 
 export interface Peer {
@@ -48,7 +50,7 @@ export const HOST = 'echo';
 /** SNI between sidecars: port, service, namespace. */
 export const SNI = '80.echo.default';
 
-/** Starts a proxy alone on its core. */
-export function startProxy(name: string, command: readonly string[], cwd?: string): Started {
-  return start(name, PROXY_CORE, command, cwd);
+/** Starts a proxy alone on its core, or on the `cores` of a scenario that needs more. */
+export function startProxy(name: string, command: readonly string[], cwd?: string, cores = PROXY_CORE): Started {
+  return start(name, cores, command, cwd);
 }

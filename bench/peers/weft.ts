@@ -1,153 +1,95 @@
-// Weft as it is run: the built bundle, one worker, a snapshot made from policies by the control plane's own code, and
-// identities from its authority. Nothing is switched off: routing by host, trace context, metrics, default retries and
-// breaker are always on, and the receiver authorizes by identity.
+// Weft in each scenario: in the clear the caller's sidecar, behind TLS the receiver's, which authorizes, and both of
+// them for two hops. One worker, unless a scenario is about several.
 
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { create, fromJsonString, toBinary, toJsonString } from '@bufbuild/protobuf';
-import { renderPolicies } from '../../deploy/cli/policies.ts';
-import { EndpointSchema, SnapshotSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
-import type { Ready } from '../../proto/kit/ready-file.ts';
-import { type Identity, TRUST_DOMAIN } from '../certificates.ts';
-import { type Started, until } from '../processes.ts';
-import { HOST, type Launched, type Peer, type Site, startProxy } from './peer.ts';
+import type { Launched, Peer, Site } from './peer.ts';
+import { authorization, DEMO_POLICIES, service } from './weft-policies.ts';
+import { type Sidecar, type SidecarSetup, startSidecar } from './weft-sidecar.ts';
 
 const DIST = fileURLToPath(new URL('../../dist', import.meta.url));
 /** Another build to compare with in the same run, as `weft-before`: `WEFT_BENCH_BEFORE=FOLDER npm run bench -- wire`. */
 const BEFORE = process.env['WEFT_BENCH_BEFORE'] ?? '';
-/** More options for Node, for profiles: `WEFT_BENCH_NODE_OPTIONS='--cpu-prof' npm run bench -- wire`. */
-const NODE_OPTIONS = (process.env['WEFT_BENCH_NODE_OPTIONS'] ?? '').split(' ').filter((option) => option !== '');
+/** The build under test: default that of this tree. */
+const UNDER_TEST = process.env['WEFT_BENCH_DIST'] ?? DIST;
 
-/** The build of this tree, and the one to compare with when there is one. */
-export function weftPeers(): Peer[] {
-  const before = BEFORE === '' ? [] : [peer('weft-before', BEFORE)];
-  return [...before, peer('weft', process.env['WEFT_BENCH_DIST'] ?? DIST)];
+/** What a scenario of Weft alone changes. */
+export interface WeftSetup {
+  /** As `npm start` has them, on the receiving side in the clear, instead of none on the calling side. Default false. */
+  readonly policies?: boolean;
+  /** Default 1. */
+  readonly workers?: number;
+  /** Default the proxy's core. */
+  readonly cores?: string;
 }
 
-function peer(name: string, dist: string): Peer {
+/** The build of this tree, and the one to compare with when there is one. */
+export function weftPeers(setup: WeftSetup = {}): Peer[] {
+  const before = BEFORE === '' ? [] : [weftPeer('weft-before', setup, BEFORE)];
+  return [...before, weftPeer('weft', setup)];
+}
+
+export function weftPeer(name: string, setup: WeftSetup, dist = UNDER_TEST): Peer {
   const bundle = join(dist, 'sidecar/main.js');
+  const workers = setup.workers ?? 1;
   return {
     name,
     version() {
       const built = existsSync(bundle) && existsSync(join(dist, 'sidecar/worker.js'));
-      return built ? `Weft, the bundle on Node ${process.version}, one worker` : null;
+      return built ? `Weft, the bundle on Node ${process.version}, ${workers} worker${workers > 1 ? 's' : ''}` : null;
     },
-    launch: (site) => launch(site, bundle),
+    launch: (site) => launch(site, bundle, setup),
   };
 }
 
-async function launch(site: Site, bundle: string): Promise<Launched> {
-  const { scenario, identities, backends } = site;
-  if (scenario.hops === 1 && scenario.front === 'clear') {
-    const policies = [service(scenario.protocol, 'OFF', backends)];
-    const outer = await sidecar(site, bundle, 'outbound', identities.client, policies, null, []);
-    return launched([outer], outer.ports['outbound'], policies);
+async function launch(site: Site, bundle: string, setup: WeftSetup): Promise<Launched> {
+  const { protocol, front, hops } = site.scenario;
+  const { client, server, roots } = site.identities;
+  const common = { folder: site.folder, bundle, roots, ...(setup.cores === undefined ? {} : { cores: setup.cores }) };
+  const workers = [`--workers=${setup.workers ?? 1}`];
+  const caller: Omit<SidecarSetup, 'policies' | 'endpoint'> = {
+    ...common,
+    name: 'outbound',
+    identity: client,
+    account: 'client',
+    options: workers,
+  };
+  const receiver: Omit<SidecarSetup, 'policies'> = {
+    ...common,
+    name: 'inbound',
+    identity: server,
+    account: 'echo',
+    endpoint: null,
+    options: [`--app=echo:80=${site.backends[0]}`, ...workers],
+  };
+  if (setup.policies === true) {
+    const policies = [service(protocol, 'OFF', [], true), ...DEMO_POLICIES];
+    return launched([await startSidecar({ ...receiver, policies })], 'inbound', policies);
   }
-  if (scenario.hops === 1) {
-    const policies = [service(scenario.protocol, 'SIMPLE', []), authorization(null)];
-    const inner = await sidecar(site, bundle, 'inbound', identities.server, policies, null, app(backends));
-    return launched([inner], inner.ports['inbound'], policies);
+  if (hops === 1 && front === 'clear') {
+    const policies = [service(protocol, 'OFF', site.backends)];
+    return launched([await startSidecar({ ...caller, policies, endpoint: null })], 'outbound', policies);
   }
-  const policies = [service(scenario.protocol, 'MUTUAL', []), authorization('client')];
-  const inner = await sidecar(site, bundle, 'inbound', identities.server, policies, null, app(backends));
-  const dial = inner.ports['inbound'] ?? 0;
-  const outer = await sidecar(site, bundle, 'outbound', identities.client, policies, dial, []);
-  return launched([outer, inner], outer.ports['outbound'], policies);
+  if (hops === 1) {
+    const mutual = front === 'mutual';
+    const policies = [service(protocol, mutual ? 'MUTUAL' : 'SIMPLE', []), authorization(mutual ? 'client' : null)];
+    return launched([await startSidecar({ ...receiver, policies })], 'inbound', policies);
+  }
+  const policies = [service(protocol, 'MUTUAL', []), authorization('client')];
+  const inner = await startSidecar({ ...receiver, policies });
+  const endpoint = { port: inner.ports['inbound'] ?? 0, spiffeId: server.spiffeId };
+  const outer = await startSidecar({ ...caller, policies, endpoint });
+  return launched([outer, inner], 'outbound', policies);
 }
 
-interface Sidecar {
-  readonly program: Started;
-  readonly ports: Readonly<Record<string, number>>;
-}
-
-/** Starts one sidecar; `dial` is the inbound port of the Service's only endpoint, as its registration would say. */
-async function sidecar(
-  site: Site,
-  bundle: string,
-  name: string,
-  identity: Identity,
-  policies: readonly string[],
-  dial: number | null,
-  options: readonly string[],
-): Promise<Sidecar> {
-  const folder = join(site.folder, name);
-  mkdirSync(join(folder, 'policies'), { recursive: true });
-  writeFileSync(join(folder, 'policies/bench.yaml'), policies.join('---\n'));
-  const account = identity === site.identities.client ? 'client' : 'echo';
-  const snapshot = await render(join(folder, 'policies'), account);
-  if (dial !== null) addEndpoint(snapshot, dial, site.identities.server.spiffeId);
-  const snapshotFile = join(folder, 'snapshot.json');
-  writeFileSync(snapshotFile, toJsonString(SnapshotSchema, snapshot));
-  const readyFile = join(folder, 'ready.json');
-  const files = [
-    `--snapshot=${snapshotFile}`,
-    `--identity-key=${identity.key}`,
-    `--identity-cert=${identity.certificate}`,
-    `--trust-bundle=${site.identities.roots}`,
-    `--ready-file=${readyFile}`,
-  ];
-  const ports = ['outbound', 'inbound', 'ai', 'admin', 'metrics', 'readiness'].map((port) => `--${port}-port=0`);
-  const hosts = ['--inbound-host=127.0.0.1', '--metrics-host=127.0.0.1'];
-  const command = [process.execPath, ...NODE_OPTIONS, bundle, ...files, ...ports, ...hosts, ...options];
-  const program = startProxy(`weft ${name}`, command, folder);
-  await until(program, () => existsSync(readyFile), 'write its ready file');
-  return { program, ports: (JSON.parse(readFileSync(readyFile, 'utf8')) as Ready).ports };
-}
-
-async function render(directory: string, serviceAccount: string) {
-  const out: string[] = [];
-  const errors: string[] = [];
-  const options = { service: HOST, namespace: 'default', serviceAccount, trustDomain: TRUST_DOMAIN };
-  const write = (to: string[]) => ({ write: (text: string) => to.push(text) });
-  const code = await renderPolicies(directory, options, write(out), write(errors));
-  if (code !== 0) throw new Error(`the bench's policies are wrong:\n${errors.join('')}`);
-  return fromJsonString(SnapshotSchema, out.join(''));
-}
-
-function addEndpoint(snapshot: Awaited<ReturnType<typeof render>>, port: number, spiffeId: string): void {
-  const name = `default/${HOST}/bench`;
-  const endpoint = create(EndpointSchema, {
-    service: `default/${HOST}`,
-    address: '127.0.0.1',
-    ports: { 80: port },
-    spiffeId,
-  });
-  snapshot.resources.push({
-    $typeName: 'weft.mesh.v1.SnapshotResource',
-    typeUrl: `type.googleapis.com/${EndpointSchema.typeName}`,
-    name,
-    version: '1',
-    resource: toBinary(EndpointSchema, endpoint),
-  });
-}
-
-function launched(sidecars: readonly Sidecar[], port: number | undefined, policies: readonly string[]): Launched {
-  return { port: port ?? 0, programs: sidecars.map(({ program }) => program), config: policies.join('---\n') };
-}
-
-function app(backends: readonly number[]): string[] {
-  return [`--app=${HOST}:80=${backends[0]}`];
-}
-
-function service(protocol: 'h1' | 'h2', tls: string, backends: readonly number[]): string {
-  const endpoints = backends.map((port) => `{ address: 127.0.0.1, port: ${port} }`).join(', ');
-  const source = backends.length === 0 ? '' : `  static: { endpoints: [${endpoints}] }\n`;
-  return `kind: Service
-metadata: { name: ${HOST} }
-spec:
-  ports: [{ name: app, port: 80, protocol: ${protocol === 'h1' ? 'HTTP1' : 'GRPC'}, tls: ${tls} }]
-${source}`;
-}
-
-/** `caller` null: anyone, also without a certificate. */
-function authorization(caller: string | null): string {
-  const from = caller === null ? '' : `, from: [{ serviceAccount: ${caller} }]`;
-  return `kind: Authorization
-metadata: { name: ${HOST}-callers }
-spec:
-  targetRefs: [{ name: ${HOST} }]
-  action: ALLOW
-  rules: [{ name: bench${from} }]
-`;
+/** `port`: of the first sidecar, where the load connects. */
+function launched(sidecars: readonly Sidecar[], port: string, policies: readonly string[]): Launched {
+  const ports = sidecars[0]?.ports ?? {};
+  return {
+    port: ports[port] ?? 0,
+    admin: ports['admin'] ?? 0,
+    programs: sidecars.map(({ program }) => program),
+    config: policies.join('---\n'),
+  };
 }

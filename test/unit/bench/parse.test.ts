@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { parseGhz } from '../../../bench/grpc.ts';
 import { parseH2load, parseWrk, percentile } from '../../../bench/load.ts';
-import { median, ratioTable, round } from '../../../bench/rows.ts';
+import { median, PER_REQUEST, ratioTable, round } from '../../../bench/rows.ts';
 import { statTicks } from '../../../bench/usage.ts';
 
 const WRK = `Running 4s test @ http://127.0.0.1:1/bench
@@ -65,10 +65,11 @@ test('a process may be named so that its stat line looks like another', () => {
   expect(statTicks(`42 (a) b (c)) ${fields}`)).toBe(300);
 });
 
-test('a ratio is to the reference of the same table, and a dash without it', () => {
+test('a ratio is to each reference of the same table, and a dash without it', () => {
   const row = (proxy: string, cost: number) => ({ suite: 'wire', scenario: 'h1', proxy, cpu_us_per_request: cost });
-  expect(ratioTable([row('envoy', 50), row('weft', 20)], 'envoy')).toMatch(/^weft .* 0\.40x/m);
-  expect(ratioTable([row('weft', 20)], 'envoy')).not.toMatch(/[0-9]x /);
+  const rows = [row('envoy', 50), row('haproxy', 16), row('weft', 20)];
+  expect(ratioTable(rows, ['envoy', 'haproxy'], PER_REQUEST)).toMatch(/^weft .* 0\.40x +1\.25x /m);
+  expect(ratioTable([row('weft', 20)], ['envoy'], PER_REQUEST)).not.toMatch(/[0-9]x /);
   expect([round(12345.6), round(0.12345)]).toEqual([12346, 0.123]);
 });
 
