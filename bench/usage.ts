@@ -15,11 +15,21 @@ export function cpuMicros(pids: readonly number[]): number {
 
 /** Resident memory in MB (10^6 bytes) of the processes and all their descendants; shared pages count in each. */
 export function rssMb(pids: readonly number[]): number {
+  return (memoryKib(pids, 'Rss') * 1024) / 1e6;
+}
+
+/** Anonymous memory in KiB of the processes and all their descendants: what is theirs alone, without files and binaries. */
+export function anonymousKib(pids: readonly number[]): number {
+  return memoryKib(pids, 'Anonymous');
+}
+
+function memoryKib(pids: readonly number[], field: string): number {
+  const pattern = new RegExp(`^${field}:\\s+(\\d+) kB`, 'm');
   let kib = 0;
   for (const pid of tree(pids)) {
-    kib += Number(/^Rss:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1'))?.[1] ?? 0);
+    kib += Number(pattern.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1'))?.[1] ?? 0);
   }
-  return (kib * 1024) / 1e6;
+  return kib;
 }
 
 /** `utime + stime` of one line of /proc/PID/stat (proc_pid_stat(5), fields 14 and 15): threads that ended count too. */

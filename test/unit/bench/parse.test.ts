@@ -1,6 +1,7 @@
 // What the benches read from other programs' output: a wrong reading would be a wrong figure in the README.
 import { expect, test } from 'vitest';
 import { parseGhz } from '../../../bench/grpc.ts';
+import { withAdded } from '../../../bench/latency.ts';
 import { parseH2load, parseWrk, percentile } from '../../../bench/load.ts';
 import { median, PER_REQUEST, ratioTable, round } from '../../../bench/rows.ts';
 import { statTicks } from '../../../bench/usage.ts';
@@ -71,6 +72,19 @@ test('a ratio is to each reference of the same table, and a dash without it', ()
   expect(ratioTable(rows, ['envoy', 'haproxy'], PER_REQUEST)).toMatch(/^weft .* 0\.40x +1\.25x /m);
   expect(ratioTable([row('weft', 20)], ['envoy'], PER_REQUEST)).not.toMatch(/[0-9]x /);
   expect([round(12345.6), round(0.12345)]).toEqual([12346, 0.123]);
+});
+
+test('what a proxy adds is what it has above the same load without one', () => {
+  const row = (proxy: string, p50_ms: number, p99_ms: number) => ({
+    suite: 'latency',
+    scenario: 's',
+    proxy,
+    p50_ms,
+    p99_ms,
+  });
+  const [direct, weft] = withAdded([row('direct', 0.25, 1), row('weft', 0.75, 4)]);
+  expect(direct).not.toHaveProperty('added_p50_ms');
+  expect(weft).toMatchObject({ added_p50_ms: 0.5, added_p99_ms: 3 });
 });
 
 test('ghz: latencies in ms, and every call that did not end OK is an error', () => {
