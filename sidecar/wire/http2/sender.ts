@@ -44,8 +44,11 @@ export class Sender {
   sendHead(stream: Http2Stream, head: Head, end: boolean): void {
     stream.headSent = true;
     this.encoder.start();
-    if (head.status > 0) this.encoder.field(':status', String(head.status));
-    else {
+    if (head.status > 0) {
+      // A CONNECT that is refused is an ordinary request.
+      if (head.status >= 300) stream.isConnect = false;
+      this.encoder.field(':status', String(head.status));
+    } else {
       stream.isHeadRequest = head.method === 'HEAD';
       stream.isConnect = head.method === 'CONNECT' || head.protocol !== '';
       if (head.protocol !== '' && head.method !== 'CONNECT') stream.upgrade = head.protocol;

@@ -1,6 +1,5 @@
 // HTTP/2 as a server: the preface, request streams, refusals, and the drain in two steps that loses no request.
 
-import { ProxyError } from '../error.ts';
 import type { HeaderList } from '../headers.ts';
 import type { ByteConnection } from '../socket.ts';
 import { Head, type StreamAcceptor } from '../stream.ts';
@@ -139,6 +138,7 @@ export class Http2ServerConnection implements SessionRole {
     if (head === null) return this.refuseLarge(stream, end);
     stream.expectedBytes = contentLength(head.headers);
     stream.headReceived = true;
+    stream.isConnect = head.method === 'CONNECT';
     if (stream.expectedBytes === -2) return session.streamError(id, MESSAGE.length);
     if (!countBody(stream, 0, end)) return session.streamError(id, MESSAGE.body);
     session.addStream(stream);
@@ -154,16 +154,6 @@ export class Http2ServerConnection implements SessionRole {
     this.session.addStream(stream);
     if (end) this.session.endRemote(stream);
     stream.writeHead(Head.response(431, ['content-length', '0']), true);
-    stream.reset(
-      new ProxyError(
-        'headersTooLarge',
-        'downstream',
-        'header list exceeds 60 KiB or 100 fields',
-        'no',
-        null,
-        CODE.NO_ERROR,
-      ),
-    );
   }
 
   private onBytes(chunk: Uint8Array): void {

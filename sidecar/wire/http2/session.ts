@@ -40,6 +40,8 @@ export interface SessionRole {
   onClose(): void;
 }
 
+const ANSWERED = new ProxyError('cancelled', 'local', 'the response was complete', 'no', null, CODE.NO_ERROR);
+
 /** One connection. */
 export class Http2Session implements StreamHost, SenderHost, BlockHost {
   readonly streams = new StreamTable();
@@ -225,6 +227,9 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost {
   endLocal(stream: Http2Stream): void {
     stream.localEnded = true;
     if (stream.remoteEnded) this.forget(stream);
+    // Nobody reads the rest of a request that is answered: without this a client whose window is used up would wait for
+    // it. Only now, because what is still queued must go out before (RFC 9113 §8.1).
+    else if (this.role.isServer && !stream.isConnect) stream.reset(ANSWERED);
   }
 
   private forget(stream: Http2Stream): void {

@@ -46,6 +46,7 @@ export class Http2Stream implements HttpStream {
   interimHeads = 0;
   /** The :protocol of an Upgrade that is sent as extended CONNECT (RFC 8441), whose 2xx its owner hears as 101. */
   upgrade = '';
+  /** CONNECT, unless it was refused: each side ends for itself. */
   isConnect = false;
   headReceived = false;
   headSent = false;

@@ -141,6 +141,35 @@ describe('as a server, for Node’s client', () => {
     expect(bytes).toBe(MIB);
   });
 
+  test('an answer that ends before its request arrives whole, and the request is cancelled without an error', async () => {
+    let pieces = 0;
+    const { port, connections } = await ourServer((stream) => {
+      const push = (): void => {
+        while (pieces < 16) if (!stream.writeData(Buffer.alloc(MIB / 16, 'y'), ++pieces === 16)) return;
+      };
+      return {
+        onHead() {
+          // Nobody will read on: the client's window is never opened again.
+          stream.pause();
+          stream.writeHead(Head.response(413, []), false);
+          push();
+        },
+        onData() {},
+        onEnd() {},
+        onDrain: push,
+        onReset() {},
+      };
+    });
+    const request = nodeClient(port).request({ ':method': 'POST', ':path': '/' });
+    request.end(Buffer.alloc(4 * MIB, 'x'));
+    const closed = once(request, 'close');
+    let bytes = 0;
+    for await (const chunk of request) bytes += (chunk as Buffer).length;
+    await closed;
+    expect([bytes, request.rstCode]).toEqual([MIB, http2.constants.NGHTTP2_NO_ERROR]);
+    expect(connections[0]?.activeStreams).toBe(0);
+  });
+
   test('drain finishes open streams and closes', async () => {
     let held: HttpStream | null = null;
     const { port, connections } = await ourServer((stream) => {
