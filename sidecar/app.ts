@@ -80,12 +80,13 @@ export async function startSidecar(
   };
 
   // Addresses: all of them are ours before anything else is done.
-  const held = await holdPorts(allPorts(options, readPorts(options.stateDir)));
+  const lastPorts = readPorts(options.stateDir);
+  const held = await holdPorts(allPorts(options, lastPorts));
   const readiness = new Readiness();
   const memory = createCounterMemory(options.workers + 1, COUNTER_SLOTS);
   const table = new SeriesTable(memory);
   const series = new SeriesKeeper(table, counterColumn(memory, 0));
-  const readinessServer = await serveReadiness(options, readiness, fail('readiness'));
+  const readinessServer = await serveReadiness(options, lastPorts['readiness'] ?? 0, readiness, fail('readiness'));
 
   // Identity and config: from disk where they are good, which needs nobody.
   const identity = await obtainIdentity(options, log, stop);
@@ -171,7 +172,7 @@ export async function startSidecar(
   readiness.identity = identity !== null || options.controlPlane === null;
   const ports: Record<string, number> = { ...held.ports, readiness: readinessServer.port };
   try {
-    writePorts(options.stateDir, held.ports);
+    writePorts(options.stateDir, ports);
   } catch (error) {
     fail('the ports could not be stored; the next run may get others')(error as Error);
   }

@@ -103,13 +103,26 @@ async function handle(message: ToWorker): Promise<void> {
       return;
     case 'drain':
       await opened;
-      for (const listener of listeners) listener.stop();
-      policyPorts.take([]);
-      await context.drain(message.drainMs);
+      await drain(message.drainMs);
       state.close();
       context.telemetry.flush();
       post({ type: 'drained' });
   }
+}
+
+/** First the calls of others end; until they have, the application beside us may need to make calls of its own. */
+async function drain(drainMs: number): Promise<void> {
+  const deadlineMs = context.clock.nowMs() + drainMs;
+  const stop = (inbound: boolean): void => {
+    listeners.forEach((listener, i) => {
+      if ((start.listeners[i]?.kind === 'inbound') === inbound) listener.stop();
+    });
+  };
+  stop(true);
+  await context.drain('inbound', drainMs);
+  stop(false);
+  policyPorts.take([]);
+  await context.drain('all', Math.max(0, deadlineMs - context.clock.nowMs()));
 }
 
 /** A rejection here is a bug or a lost port: let it end the thread with its stack, where main sees it. */

@@ -8,18 +8,21 @@ import { type Readiness, readinessTable } from './readiness.ts';
 
 type OnError = (error: Error) => void;
 
-/** For kubelets and scripts, which ask under any name. */
-export function serveReadiness(options: SidecarOptions, readiness: Readiness, onError: OnError): Promise<SmallServer> {
-  return serveTable(
-    {
-      name: 'readiness',
-      host: options.metricsHost,
-      port: options.readinessPort,
-      loopbackNamesOnly: false,
-      onError,
-    },
-    readinessTable(readiness),
-  );
+/** For kubelets and scripts, which ask under any name. @param lastPort of the last run, taken again where the option says 0; 0: none. */
+export async function serveReadiness(
+  options: SidecarOptions,
+  lastPort: number,
+  readiness: Readiness,
+  onError: OnError,
+): Promise<SmallServer> {
+  const serve = (port: number): Promise<SmallServer> =>
+    serveTable(
+      { name: 'readiness', host: options.metricsHost, port, loopbackNamesOnly: false, onError },
+      readinessTable(readiness),
+    );
+  if (options.readinessPort !== 0 || lastPort === 0) return serve(options.readinessPort);
+  // Taken in the meantime: any other will do.
+  return serve(lastPort).catch(() => serve(0));
 }
 
 /** @param expose everything that is counted, in the Prometheus format. */

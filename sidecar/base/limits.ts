@@ -6,7 +6,7 @@
 export const LIMITS = {
   /** TCP connect to an upstream. 1 s: a mesh peer answers in milliseconds; a lost SYN is resent once in that time (Linkerd). */
   connectTimeoutMs: 1_000,
-  /** From request to response head, all attempts together; streaming bodies are exempt (Envoy, Kuma). */
+  /** From the end of the request to the response head, all attempts together: bodies may stream for as long as they move (Envoy, Kuma). */
   routeTimeoutMs: 15_000,
   /** No byte either way on a stream (Envoy). */
   streamIdleTimeoutMs: 300_000,

@@ -89,5 +89,5 @@ export function serveConnection(
     drain: () => connection.drain(),
     destroy: () => wire.destroy(),
   });
-  if (context.draining) connection.drain();
+  if (context.isDraining(listener)) connection.drain();
 }

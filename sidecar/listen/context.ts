@@ -34,8 +34,8 @@ export interface WorkerContext extends ServeContext {
   readonly start: WorkerStart;
   /** Null until the first `identity` message: mutual TLS is impossible so far. Replaced on renewal. */
   identity: IdentityState | null;
-  /** Set when a drain begins; connections accepted in the last moment drain at once. */
-  draining: boolean;
+  /** Whether a drain has begun there: connections accepted in the last moment drain at once. */
+  isDraining(listener: Accepted['listener']): boolean;
   /** Adds an accepted connection until the returned function is called (its close). Also counts `connections` by listener. */
   track(connection: Accepted): () => void;
   /** Counts a connection or a request that a guard ended. */

@@ -14,6 +14,9 @@ import { createMeshContext } from '../wire/tls.ts';
 import type { Accepted, IdentityState, WorkerContext } from './context.ts';
 import type { TellRefusals } from './refusal-log.ts';
 
+/** What a drain has reached. */
+type Draining = 'none' | 'inbound' | 'all';
+
 export class LiveContext implements WorkerContext {
   readonly start: WorkerStart;
   readonly clock = threadClock;
@@ -26,12 +29,12 @@ export class LiveContext implements WorkerContext {
   readonly overload: Overload<Accepted>;
   snapshot: Snapshot = EMPTY_SNAPSHOT;
   identity: IdentityState | null = null;
-  draining = false;
   private readonly post: (message: FromWorker) => void;
   private readonly open = new Set<Accepted>();
   private readonly identityListeners: ((state: IdentityState) => void)[] = [];
   private readonly unknown = new Map<Origin['direction'], RequestStats>();
-  private onEmpty: (() => void) | null = null;
+  private draining: Draining = 'none';
+  private onClosed: (() => void) | null = null;
 
   constructor(start: WorkerStart, post: (message: FromWorker) => void) {
     this.start = start;
@@ -76,7 +79,7 @@ export class LiveContext implements WorkerContext {
     return () => {
       if (!this.open.delete(connection)) return;
       gauge.add(-1);
-      if (this.open.size === 0) this.onEmpty?.();
+      this.onClosed?.();
     };
   }
 
@@ -109,23 +112,34 @@ export class LiveContext implements WorkerContext {
     this.post({ type: 'contained', stack: error.stack ?? error.message });
   }
 
-  /** Lets every connection finish; resolves when the last is gone; after `drainMs` those left are destroyed. */
-  drain(drainMs: number): Promise<void> {
-    this.draining = true;
+  isDraining(listener: Accepted['listener']): boolean {
+    return this.draining === 'all' || (this.draining === 'inbound' && listener === 'inbound');
+  }
+
+  /**
+   * Lets connections finish, those of the inbound port or all; resolves when the last is gone; after `drainMs` those
+   * left are destroyed.
+   */
+  drain(which: Exclude<Draining, 'none'>, drainMs: number): Promise<void> {
+    this.draining = which;
+    const left = (): Accepted[] => [...this.open].filter(({ listener }) => this.isDraining(listener));
     return new Promise((resolve) => {
       const timer = new WheelTimer(() => {
-        for (const connection of [...this.open]) connection.destroy();
+        for (const connection of left()) connection.destroy();
         finish();
       });
       const finish = (): void => {
-        this.onEmpty = null;
+        this.onClosed = null;
         this.wheel.cancel(timer);
         resolve();
       };
-      this.onEmpty = finish;
+      this.onClosed = () => {
+        for (const { listener } of this.open) if (this.isDraining(listener)) return;
+        finish();
+      };
       this.wheel.arm(timer, drainMs);
-      for (const connection of [...this.open]) connection.drain();
-      if (this.open.size === 0) finish();
+      for (const connection of left()) connection.drain();
+      this.onClosed?.();
     });
   }
 }

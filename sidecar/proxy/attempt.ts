@@ -48,11 +48,11 @@ export class RequestPlan implements AttemptPolicy {
   private counted = false;
   /** Set when a response head was refused by `judge`: policy allowed the retry already. */
   private judged = false;
-  /** Waits for the response head first and for quiet afterwards: one timer, armed once in most requests. */
+  /** Watches for quiet while the request flows, then waits for the response head, then watches again: armed once in most requests. */
   private readonly timer: WheelTimer;
   /** When the timer is due; it may fire before, and is then armed for the rest. */
   private dueMs = 0;
-  private awaitsHead = true;
+  private awaitsHead = false;
   private tryTimer: WheelTimer | null = null;
   private bytesAtIdleCheck = -1;
 
@@ -70,10 +70,14 @@ export class RequestPlan implements AttemptPolicy {
     this.labels = labels;
     this.requestGuard = cluster.budget.acquireRequest();
     this.timer = new WheelTimer(() => this.onTimer());
-    if (rule.requestTimeoutMs > 0) {
-      this.dueMs = context.clock.nowMs() + rule.requestTimeoutMs;
-      context.wheel.arm(this.timer, rule.requestTimeoutMs);
-    }
+    if (exchange.requestEnded) this.awaitHead();
+    else this.watchIdle();
+  }
+
+  onRequestEnd(): void {
+    this.awaitHead();
+    const { attempt } = this.exchange;
+    if (attempt !== null && this.rule.perTryTimeoutMs > 0) this.armTry(attempt);
   }
 
   start(attempt: Attempt, _head: Head, number: number): ProxyError | null {
@@ -88,9 +92,7 @@ export class RequestPlan implements AttemptPolicy {
     const nowMs = this.context.clock.nowMs();
     const endpoint = cluster.pick(this.labels, nowMs, this.endpoint);
     if (endpoint === null) {
-      const detail =
-        cluster.size === 0 ? 'the Service has no endpoints' : 'every endpoint is ejected or none has the labels';
-      return new ProxyError('noEndpoint', 'local', detail);
+      return new ProxyError('noEndpoint', 'local', cluster.whyNone(this.labels));
     }
     if (!endpoint.pool.request(attempt)) {
       return new ProxyError(
@@ -104,7 +106,7 @@ export class RequestPlan implements AttemptPolicy {
     this.isProbe = endpoint.health.begin(nowMs);
     endpoint.inFlight++;
     this.counted = true;
-    if (this.rule.perTryTimeoutMs > 0) this.armTry(attempt);
+    if (this.rule.perTryTimeoutMs > 0 && this.exchange.requestEnded) this.armTry(attempt);
     return null;
   }
 
@@ -114,8 +116,11 @@ export class RequestPlan implements AttemptPolicy {
     this.settle(head.status >= 500 || unavailable ? 'failure' : 'success');
     const { retry } = this.rule;
     const gateway = head.status === 502 || head.status === 503 || head.status === 504;
-    const unsent = (head.status === 503 || unavailable) && this.wasUnsent(head);
-    const unwanted = (gateway && retry.onGatewayError) || (unavailable && retry.onUnavailable);
+    const flag = head.status === 503 || unavailable ? this.flagOf(head) : undefined;
+    const unsent = flag === 'UF' || flag === 'UH' || flag === 'OM';
+    // The application broke off: its sidecar answers in its place, and to the caller it is the same.
+    const broken = flag === 'UC' && retry.onReset;
+    const unwanted = (gateway && retry.onGatewayError) || (unavailable && retry.onUnavailable) || broken;
     this.judged = kept && ((unsent && retry.onConnectFailure) || (unwanted && this.mayRepeat()));
     if (this.judged) return new ProxyError('unavailable', 'upstream', `answered ${head.status}`, unsent ? 'yes' : 'no');
     this.watchIdle();
@@ -182,14 +187,13 @@ export class RequestPlan implements AttemptPolicy {
     return error.retry === 'reusedOnly' || (retry.onReset && error.source === 'upstream');
   }
 
-  /** Slow path: a failure. Whether the receiver's sidecar says that its application got nothing of the request. */
-  private wasUnsent(head: Head): boolean {
+  /** Slow path: a failure. What the receiver's sidecar says became of the request. */
+  private flagOf(head: Head): string | undefined {
     const flag = headerValue(head.headers, 'x-weft-error');
-    if (flag === undefined) return false;
-    if (this.endpoint?.behindSidecar) return flag === 'UF' || flag === 'UH' || flag === 'OM';
+    if (flag === undefined || this.endpoint?.behindSidecar) return flag;
     // No application speaks in a sidecar's name.
     removeHeader(head.headers, 'x-weft-error');
-    return false;
+    return undefined;
   }
 
   private mayRepeat(): boolean {
@@ -217,6 +221,16 @@ export class RequestPlan implements AttemptPolicy {
     this.context.wheel.arm(this.tryTimer, perTryTimeoutMs);
   }
 
+  /** A caller that streams its request decides itself how long that takes; an answer is due once it has ended (Envoy). */
+  private awaitHead(): void {
+    const { requestTimeoutMs } = this.rule;
+    this.awaitsHead = true;
+    this.disarm(this.timer);
+    if (requestTimeoutMs === 0) return;
+    this.dueMs = this.context.clock.nowMs() + requestTimeoutMs;
+    this.context.wheel.arm(this.timer, requestTimeoutMs);
+  }
+
   /** From here on only quiet ends the exchange. */
   private watchIdle(): void {
     const { idleTimeoutMs } = this.rule;
@@ -236,7 +250,10 @@ export class RequestPlan implements AttemptPolicy {
     const { idleTimeoutMs, requestTimeoutMs, name } = this.rule;
     if (this.awaitsHead) {
       const detail = `no response head within ${requestTimeoutMs} ms (timeouts.request of ${name})`;
-      this.exchange.abort(new ProxyError('requestTimeout', 'upstream', detail));
+      const error = new ProxyError('requestTimeout', 'upstream', detail);
+      // An endpoint that hangs fails no attempt by itself.
+      this.settle(verdictOf(error));
+      this.exchange.abort(error);
       return;
     }
     const leftMs = this.dueMs - this.context.clock.nowMs();

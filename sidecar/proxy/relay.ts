@@ -13,6 +13,8 @@ import type { Head, HttpStream, StreamEvents } from '../wire/stream.ts';
 export interface AttemptPolicy {
   /** Starts attempt `number` (0-based) by asking a pool for a stream; its outcome comes as `onStream` or `onOpenFailed`. Null: no endpoint, or limits are full; the error says which. */
   start(attempt: Attempt, head: Head, number: number): ProxyError | null;
+  /** The request's last byte has come, in the head's own call or later: from here on an answer is due. */
+  onRequestEnd(): void;
   /** Whether, and after how many ms, another attempt may follow this failure; -1: not. Takes from the retry budget. */
   retryAfterMs(head: Head, error: ProxyError, number: number): number;
   /**
@@ -46,12 +48,13 @@ export class Exchange implements StreamEvents {
   requestBytes = 0;
   responseBytes = 0;
   private policy: AttemptPolicy | null = null;
-  private attempt: Attempt | null = null;
+  /** The one under way. */
+  attempt: Attempt | null = null;
   private readonly begin: Begin;
   /** The request's body so far, kept while another attempt is possible; null once it is too large or committed. */
   private replay: Uint8Array[] | null = [];
   private trailers: HeaderList | null = null;
-  private requestEnded = false;
+  requestEnded = false;
   private cancelRetry: (() => void) | null = null;
   private finished = false;
   /** The upstream of a tunnel has ended its side; the caller's still flows. */
@@ -73,7 +76,7 @@ export class Exchange implements StreamEvents {
 
   onData(chunk: Uint8Array, end: boolean): void {
     this.requestBytes += chunk.length;
-    this.requestEnded = end;
+    if (end) this.endRequest();
     const upstream = this.attempt === null ? null : this.attempt.stream;
     if (this.replay !== null) {
       this.replay.push(chunk);
@@ -89,10 +92,15 @@ export class Exchange implements StreamEvents {
   }
 
   onEnd(trailers: HeaderList | null): void {
-    this.requestEnded = true;
+    this.endRequest();
     this.trailers = trailers;
     this.attempt?.stream?.writeEnd(trailers);
     if (this.halfClosed) this.onTunnelEnd();
+  }
+
+  private endRequest(): void {
+    this.requestEnded = true;
+    if (!this.finished && this.response === null) this.policy?.onRequestEnd();
   }
 
   onDrain(): void {

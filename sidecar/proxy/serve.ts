@@ -187,6 +187,8 @@ export class RequestServer implements AttemptContext {
     if (port instanceof ProxyError) return port;
     // A local port is one Service whatever Host says, and the receiver refuses a host of another one.
     if (fixedHost !== '' && matchHost(snapshot.table, head.authority) !== host) head.authority = fixedHost;
+    // Meant for the proxy that the application was told to use (RFC 9110 §11.7.2), which this sidecar is.
+    removeHeader(head.headers, 'proxy-authorization');
     const route = findRoute(host, head);
     if (route instanceof ProxyError) return route;
     const { filters } = route.rule;

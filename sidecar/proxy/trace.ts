@@ -22,8 +22,10 @@ function randomHex(digits: number): string {
   return poolHex.slice(used - digits, used);
 }
 
-/** `version-traceid-parentid-flags`; version ff and ids of zeros are not valid (§3.2.2). A later version may have more behind the flags. */
+/** `version-traceid-parentid-flags`; version ff and ids of zeros are not valid (§3.2.2). Only a later version may have more behind the flags. */
 const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:$|-)/;
+/** Characters of version 00, which has nothing behind the flags. */
+const LENGTH_00 = 55;
 
 /** The trace that a request belongs to. */
 export interface Trace {
@@ -41,7 +43,8 @@ export interface Trace {
  */
 export function continueTrace(headers: HeaderList, share: number, random: number): Trace {
   const sent = headerValue(headers, 'traceparent');
-  const parent = sent === undefined ? null : TRACEPARENT.exec(sent);
+  const isLong = sent?.startsWith('00') === true && sent.length > LENGTH_00;
+  const parent = sent === undefined || isLong ? null : TRACEPARENT.exec(sent);
   const spanId = randomHex(16);
   if (parent === null) {
     const traceId = randomHex(32);
@@ -56,7 +59,8 @@ export function continueTrace(headers: HeaderList, share: number, random: number
     return { traceId, spanId, parentSpanId: '', sampled };
   }
   const traceId = parent[1] as string;
-  const sampled = (Number.parseInt(parent[3] as string, 16) & 1) === 1;
-  setHeader(headers, 'traceparent', `00-${traceId}-${spanId}-${sampled ? '01' : '00'}`);
-  return { traceId, spanId, parentSpanId: parent[2] as string, sampled };
+  // Sampled, and random (Level 2 §3.2.2.5.2), which says something of the trace id; other flags mean nothing yet.
+  const flags = Number.parseInt(parent[3] as string, 16) & 3;
+  setHeader(headers, 'traceparent', `00-${traceId}-${spanId}-0${flags}`);
+  return { traceId, spanId, parentSpanId: parent[2] as string, sampled: (flags & 1) === 1 };
 }

@@ -112,12 +112,27 @@ export class Cluster {
   /** An endpoint with these labels, other than `avoid` if there is another; null when there is none to be had. */
   pick(labels: readonly string[], nowMs: number, avoid: Endpoint | null): Endpoint | null {
     const candidates = labels.length === 0 ? this.endpoints : this.subset(labels);
-    return this.balancer.pick(candidates, nowMs, avoid, this.detector.panic);
+    return this.balancer.pick(candidates, nowMs, avoid, this.panics(candidates));
+  }
+
+  /** Why `pick` found none. */
+  whyNone(labels: readonly string[]): string {
+    if (this.size === 0) return 'the Service has no endpoints';
+    if (labels.length > 0 && this.subset(labels).length === 0) return `no endpoint has the labels ${labelText(labels)}`;
+    return 'every endpoint is ejected; explain says since when and why';
+  }
+
+  /** Too few are healthy of those that could be picked: what holds for the whole Service holds for its v1, too. */
+  private panics(candidates: readonly Endpoint[]): boolean {
+    if (this.detector.ejected === 0) return false;
+    let out = 0;
+    for (const { health } of candidates) if (health.isOut) out++;
+    return out * 100 > candidates.length * this.detector.policy.percentMax;
   }
 
   /** For people: all endpoints with what `pick` would do with each, for a request that wants `labels`. */
   describe(labels: readonly string[], nowMs: number): EndpointView[] {
-    const { panic } = this.detector;
+    const panic = this.panics(labels.length === 0 ? this.endpoints : this.subset(labels));
     return this.endpoints.map((endpoint) => ({
       name: endpoint.name,
       labels: labelText(endpoint.labels),

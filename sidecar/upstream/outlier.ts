@@ -52,11 +52,6 @@ export class OutlierDetector {
     return new EndpointHealth(this);
   }
 
-  /** More endpoints are out than may be (healthy ones were removed since): the balancer should ignore health. */
-  get panic(): boolean {
-    return this.ejected * 100 > this.total * this.policy.percentMax;
-  }
-
   /** Whether one more may be ejected. */
   get mayEject(): boolean {
     return (this.ejected + 1) * 100 <= this.total * this.policy.percentMax;
@@ -81,6 +76,11 @@ export class EndpointHealth {
   /** Whether a request may be sent there now: it serves, or its ejection is over and nobody probes it yet. */
   admits(nowMs: number): boolean {
     return !this.out || (!this.probing && nowMs >= this.ejectedUntilMs);
+  }
+
+  /** Ejected or on probation. */
+  get isOut(): boolean {
+    return this.out;
   }
 
   /** For people: what it is and why. */

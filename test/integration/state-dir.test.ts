@@ -191,7 +191,11 @@ describe('a damaged file', () => {
     writeFileSync(file('snapshot.json.0123456789ab.tmp'), 'half of', { mode: 0o600 });
     const sidecar = await processes.start(['--state-dir', stateDir]);
     expect(await call(sidecar)).toBe('good');
-    expect(JSON.parse(readFileSync(file('ports.json'), 'utf8')).outbound).toBe(sidecar.ports.outbound);
+    const stored = JSON.parse(readFileSync(file('ports.json'), 'utf8'));
+    expect(stored).toEqual(sidecar.ports);
+    sidecar.child.kill('SIGKILL');
+    await sidecar.ended();
+    expect((await processes.start(['--state-dir', stateDir])).ports).toEqual(stored);
   });
 
   test('a snapshot is waited for where there is a control plane, and the identity joins anew', async () => {

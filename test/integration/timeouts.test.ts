@@ -102,6 +102,68 @@ test('request runs to the response head: a body may take longer', async () => {
   expect((await call()).body).toBe('head and tail');
 });
 
+test('request begins with the end of the request: a caller may take its time to send it', async () => {
+  const got = await apps.http((request, response) => void request.resume().on('end', () => response.end('all of it')));
+  await rig.apply(
+    service('shop/orders'),
+    endpoint('shop/orders', got),
+    ruled({ timeouts: { request: { nanos: 150_000_000 }, perTry: { nanos: 150_000_000 } } }),
+  );
+  const request = http.request({ host: '127.0.0.1', port: rig.port, method: 'POST', headers: { host: 'orders' } });
+  request.write('some');
+  await new Promise((resolve) => setTimeout(resolve, 400));
+  request.end('more');
+  const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+  expect(response.statusCode).toBe(200);
+});
+
+test.each(['request', 'perTry'] as const)(
+  '%s holds for an answer that does not come after a long request',
+  async (name) => {
+    const slow = await silent();
+    await rig.apply(
+      service('shop/orders'),
+      endpoint('shop/orders', slow.port),
+      ruled({ timeouts: { [name]: { nanos: 150_000_000 } }, retry: { attempts: 0 } }),
+    );
+    const request = http.request({ host: '127.0.0.1', port: rig.port, method: 'POST', headers: { host: 'orders' } });
+    request.write('some');
+    await until('it arrived', () => slow.arrived() === 1);
+    request.end('more');
+    const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+    expect([response.statusCode, response.headers['x-weft-error']]).toEqual([504, 'UT']);
+  },
+);
+
+test('idle ends a request in which nothing moves, too', async () => {
+  const slow = await silent();
+  await rig.apply(service('shop/orders'), endpoint('shop/orders', slow.port), ruled({ timeouts: { idle: SHORT } }));
+  const request = http.request({ host: '127.0.0.1', port: rig.port, method: 'POST', headers: { host: 'orders' } });
+  request.on('error', () => {});
+  request.write('some');
+  const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+  expect([response.statusCode, response.headers['x-weft-error']]).toEqual([504, 'SI']);
+  await until('the application is let go', () => slow.left() === 1);
+});
+
+test('an endpoint that hangs is ejected after as many timeouts as failures', async () => {
+  const slow = await silent();
+  const good = await apps.http((_request, response) => void response.end('good'));
+  await rig.apply(
+    service('shop/orders', {
+      loadBalancing: { policy: LoadBalancingPolicy.ROUND_ROBIN },
+      outlierDetection: { consecutiveFailures: 2, ejectionBase: { seconds: 60n }, ejectionMax: { seconds: 60n } },
+    }),
+    endpoint('shop/orders', slow.port),
+    endpoint('shop/orders', good),
+    ruled({ timeouts: { request: SHORT } }),
+  );
+  const statuses: number[] = [];
+  for (let i = 0; i < 8; i++) statuses.push((await call()).status);
+  expect(statuses.filter((status) => status === 504)).toHaveLength(2);
+  expect(rig.count('ejections', 'shop/orders')).toBe(1);
+});
+
 test('idle ends an answer in which nothing moves, at both ends', async () => {
   let appClosed = false;
   const port = await apps.http((request, response) => {

@@ -62,12 +62,12 @@ afterEach(async () => {
 });
 
 /** The application on `appPort` behind the inbound listener, as `receiver`, and the way there from the local port of `orders`. */
-function mesh(appPort: number, protocol: PortProtocol, receiver = SERVICE): void {
+function mesh(appPort: number, protocol: PortProtocol, receiver = SERVICE, ownRule = DEFAULT_RULE): void {
   const backend = { service: receiver, port: 80, cumulativeWeight: 1, labels: [] };
   const root = { label: '', length: 0, exact: null, prefix: null, children: new Map(), shorter: null };
   const any = [
     {
-      rule: receiver === SERVICE ? DEFAULT_RULE : { ...DEFAULT_RULE, backends: [backend] },
+      rule: receiver === SERVICE ? ownRule : { ...DEFAULT_RULE, backends: [backend] },
       pathKind: 'any' as const,
       path: '',
       regex: null,
@@ -284,6 +284,28 @@ test('what the receiver could not hand to its application is tried again, even a
   const response = await post();
   expect([response.statusCode, response.headers['x-weft-error']]).toEqual([503, 'UF']);
   expect(outbound.count('retries', SERVICE)).toBe(DEFAULT_RULE.retry.attempts);
+});
+
+test('an application that breaks off is tried again where a policy says RESET, though its sidecar answers', async () => {
+  let calls = 0;
+  const app = createServer((request, response) => {
+    if (++calls < 3) request.socket.destroy();
+    else response.end('at last');
+  });
+  cleanups.push(() => void app.close().closeAllConnections());
+  const rule = (onReset: boolean) => ({ ...DEFAULT_RULE, retry: { ...DEFAULT_RULE.retry, attempts: 3, onReset } });
+  const get = async () => {
+    const request = httpRequest({ port: outbound.port, host: '127.0.0.1', agent: false }).end();
+    const [response] = (await once(request, 'response')) as [IncomingMessage];
+    await once(response.resume(), 'end');
+    return [response.statusCode, calls];
+  };
+  const port = await listening(app);
+  mesh(port, 'http1', SERVICE, rule(false));
+  expect(await get()).toEqual([503, 1]);
+  calls = 0;
+  mesh(port, 'http1', SERVICE, rule(true));
+  expect(await get()).toEqual([200, 3]);
 });
 
 test('an application that speaks in the name of its sidecar is believed nothing', async () => {

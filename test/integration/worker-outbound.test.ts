@@ -64,6 +64,18 @@ test.each([
   expect([answer.status, answer.body.split(' ').slice(0, 2)]).toEqual([200, ['v1', '/a?b=c']]);
 });
 
+test('what the application shows to its proxy ends at its proxy', async () => {
+  let seen: http.IncomingHttpHeaders = {};
+  const port = await app('v1', (request, response) => {
+    seen = request.headers;
+    response.end();
+  });
+  await rig.apply(service('shop/orders'), endpoint('shop/orders', port));
+  const headers = { 'proxy-authorization': 'Basic c2VjcmV0', authorization: 'Bearer own' };
+  expect((await get('orders', 'http://orders/', { headers })).status).toBe(200);
+  expect([seen['proxy-authorization'], seen.authorization]).toEqual([undefined, 'Bearer own']);
+});
+
 test.each([
   ['orders:9999', '/'],
   ['orders.localhost:9999', '/'],

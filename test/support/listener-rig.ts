@@ -122,7 +122,7 @@ export async function listenerRig(
       spans: false,
     },
     identity: null,
-    draining: false,
+    isDraining: () => false,
     overload: { rung: 0 },
     guard: (kind, name) => series.counter('guards', kind, name).add(1),
     track(connection) {

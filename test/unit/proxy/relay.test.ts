@@ -44,6 +44,7 @@ function setUp(options: { retries?: number; retryStatus?: number } = {}) {
       attempts.push(attempt);
       return null;
     },
+    onRequestEnd() {},
     retryAfterMs: (_head, error, number) => (number < (options.retries ?? 0) && error.retry === 'yes' ? 25 : -1),
     judge: (head) =>
       head.status === options.retryStatus ? new ProxyError('unavailable', 'upstream', 'busy', 'yes') : null,

@@ -5,7 +5,9 @@ import { seededRandom } from '../../../sidecar/base/random.ts';
 import { backoffMs } from '../../../sidecar/upstream/backoff.ts';
 import { type Balanced, leastRequest, roundRobin } from '../../../sidecar/upstream/balancer.ts';
 import { RetryBudget } from '../../../sidecar/upstream/budget.ts';
+import { Cluster } from '../../../sidecar/upstream/cluster.ts';
 import { type EndpointHealth, OUTLIER_DEFAULTS, OutlierDetector } from '../../../sidecar/upstream/outlier.ts';
+import type { Pool } from '../../../sidecar/upstream/pool.ts';
 
 interface Peer extends Balanced {
   name: string;
@@ -155,19 +157,49 @@ describe('outlier ejection', () => {
     expect(health.admits(1_500)).toBe(true);
   });
 
-  test('never ejects more than half, nor the only endpoint; panics when the healthy ones leave', () => {
+  test('never ejects more than half, nor the only endpoint', () => {
     const alone = new OutlierDetector(() => 0).track();
     expect(failTimes(alone, 100, 0)).toBe(false);
     const detector = new OutlierDetector(() => 0);
     const all = [detector.track(), detector.track(), detector.track(), detector.track()] as const;
     expect(all.map((health) => failTimes(health, 7, 0))).toEqual([true, true, false, false]);
-    expect(detector.panic).toBe(false);
     all[3].remove();
     all[3].remove();
-    expect(detector.panic).toBe(true);
-    expect(detector.total).toBe(3);
+    expect([detector.total, detector.ejected]).toEqual([3, 2]);
     all[0].remove();
-    expect([detector.ejected, detector.panic]).toEqual([1, false]);
+    expect([detector.total, detector.ejected]).toEqual([2, 1]);
+  });
+});
+
+describe('a cluster', () => {
+  const pool = { request: () => true, close() {} } as unknown as Pool;
+  const versions = (...all: string[]) => {
+    const cluster = new Cluster(
+      roundRobin(() => 0),
+      () => 0,
+    );
+    all.forEach((version, i) => cluster.setEndpoint(`${version}-${i}`, ['version', version], pool));
+    const fail = (name: string) =>
+      failTimes(cluster.list.find((one) => one.name === name)?.health as EndpointHealth, 7, 0);
+    const pick = (...labels: string[]) => cluster.pick(labels, 1, null)?.name ?? cluster.whyNone(labels);
+    return { cluster, fail, pick };
+  };
+
+  test('ignores health once too few are healthy, of all or of those with the labels', () => {
+    const { cluster, fail, pick } = versions('v1', 'v2', 'v2', 'v2');
+    expect([fail('v1-0'), fail('v2-1')]).toEqual([true, true]);
+    // Half of all is out: nobody else is, and these two get nothing.
+    expect(new Set([pick(), pick(), pick(), pick()])).toEqual(new Set(['v2-2', 'v2-3']));
+    expect(new Set([pick('version', 'v2'), pick('version', 'v2')])).toEqual(new Set(['v2-2', 'v2-3']));
+    // All of v1 is out: better a call that may fail than none.
+    expect(pick('version', 'v1')).toBe('v1-0');
+    cluster.removeEndpoint('v2-3');
+    expect(new Set([pick(), pick(), pick()])).toEqual(new Set(['v1-0', 'v2-1', 'v2-2']));
+  });
+
+  test('says why there is none', () => {
+    expect(versions('v1').pick('version', 'v3')).toBe('no endpoint has the labels version=v3');
+    expect(versions().pick()).toBe('the Service has no endpoints');
   });
 });
 
