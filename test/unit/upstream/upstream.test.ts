@@ -178,7 +178,9 @@ describe('a cluster', () => {
       roundRobin(() => 0),
       () => 0,
     );
-    all.forEach((version, i) => cluster.setEndpoint(`${version}-${i}`, ['version', version], pool));
+    all.forEach((version, i) => {
+      cluster.setEndpoint(`${version}-${i}`, ['version', version], pool);
+    });
     const fail = (name: string) =>
       failTimes(cluster.list.find((one) => one.name === name)?.health as EndpointHealth, 7, 0);
     const pick = (...labels: string[]) => cluster.pick(labels, 1, null)?.name ?? cluster.whyNone(labels);
