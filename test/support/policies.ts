@@ -16,6 +16,15 @@ export async function read(files: Record<string, string>): Promise<Policies> {
   }
 }
 
+/** A row of a table of mistakes: what is wrong, the text, and each problem as `shown` puts it. */
+export type Mistake = readonly [string, string, ...string[]];
+
+/** Each problem of a file with this text as `line:column path | fix`, in the order in which they are told. */
+export async function shown(text: string): Promise<string[]> {
+  const { problems } = await read({ 'p.yaml': text });
+  return problems.map((p) => `${p.line}:${p.column} ${p.fieldPath} | ${p.fix}`);
+}
+
 /** A Service on line 1 to 5; what follows begins on line 6. */
 export const orders = `kind: Service
 metadata: { name: orders }

@@ -1,10 +1,9 @@
 // Every kind of mistake in a policy file, as a table: where it is shown, in which field, and what fix is offered.
-// What is well-formed and means nothing, or something else, is in policy-meaning.test.ts.
+// What is well-formed and means nothing, or something else, is in policy-meaning-*.test.ts.
 import { expect, test } from 'vitest';
-import { allow, model, orders, provider, read, route, service } from '../../support/policies.ts';
+import { allow, type Mistake, model, orders, provider, read, route, service, shown } from '../../support/policies.ts';
 
-/** What is wrong, the text, and each problem as `line:column path | fix`. */
-const CASES: readonly (readonly [string, string, ...string[]])[] = [
+const CASES: readonly Mistake[] = [
   ['unknown kind', 'kind: Servce\n', '1:7 kind | write `Service`'],
   [
     'a map for the kind',
@@ -168,8 +167,7 @@ const CASES: readonly (readonly [string, string, ...string[]])[] = [
 ];
 
 test.each(CASES)('%s is shown where it is, with a fix', async (_what, text, ...expected) => {
-  const { problems } = await read({ 'p.yaml': text });
-  expect(problems.map((p) => `${p.line}:${p.column} ${p.fieldPath} | ${p.fix}`)).toEqual(expected);
+  expect(await shown(text)).toEqual(expected);
 });
 
 test('a name defined twice is shown at both places, and neither is taken', async () => {

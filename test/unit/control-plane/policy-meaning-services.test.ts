@@ -1,0 +1,121 @@
+// Services that a sidecar would refuse: ports, endpoints, outlier detection, descriptors.
+import { expect, test } from 'vitest';
+import { buildDescriptors } from '../../support/descriptors.ts';
+import { type Mistake, read, service, shown } from '../../support/policies.ts';
+
+const CASES: readonly Mistake[] = [
+  [
+    'port name',
+    service('  ports: [{ port: 80, name: HTTP_1 }]\n'),
+    '4:29 spec.ports[0].name | use lower-case letters, digits and -, with a letter or digit at both ends',
+  ],
+  [
+    'service account',
+    service('  ports: [{ port: 80 }]\n  serviceAccounts: [a/b]\n'),
+    '5:21 spec.serviceAccounts[0] | use lower-case letters, digits and -, with a letter or digit at both ends',
+  ],
+  [
+    'two ports in the clear',
+    service('  ports: [{ port: 80, tls: OFF }, { port: 81, tls: OFF }]\n'),
+    '4:52 spec.ports[1].tls | leave OFF to one of them',
+  ],
+  [
+    'opaque TCP in the clear',
+    service('  ports: [{ port: 80, tls: SIMPLE, protocol: TCP }]\n'),
+    '4:28 spec.ports[0].tls | write `MUTUAL`',
+  ],
+  [
+    'port of the sidecar',
+    service('  ports: [{ port: 80 }]\n  localPort: 15001\n'),
+    '5:14 spec.localPort | choose another port',
+  ],
+  [
+    'timeout of 0',
+    service('  ports: [{ port: 80 }]\n  connectionPool: { connectTimeout: 0s }\n'),
+    '5:37 spec.connectionPool.connectTimeout | write a value for `connectTimeout` that is greater than 0s and less than or equal to 2147483s',
+  ],
+  [
+    'resolved too often',
+    service('  ports: [{ port: 80 }]\n  dns: { host: a.example, refresh: 0.1s }\n'),
+    '5:36 spec.dns.refresh | write a value for `refresh` that is greater than or equal to 1s and less than or equal to 2147483s',
+  ],
+  [
+    'ejection above its default',
+    service('  ports: [{ port: 80 }]\n  outlierDetection: { ejectionBase: 90s }\n'),
+    '5:37 spec.outlierDetection.ejectionBase | add a longer ejectionMax',
+  ],
+  [
+    'ejection below its default',
+    service('  ports: [{ port: 80 }]\n  outlierDetection: { ejectionMax: 0.5s }\n'),
+    '5:36 spec.outlierDetection.ejectionMax | add ejectionBase',
+  ],
+  [
+    'endpoint twice',
+    service('  ports: [{ port: 80 }]\n  static: { endpoints: [{ address: 10.0.0.1 }, { address: 10.0.0.1 }] }\n'),
+    '5:48 spec.static.endpoints[1] | remove one of the two',
+  ],
+  [
+    'endpoint everywhere',
+    service('  ports: [{ port: 80 }]\n  static: { endpoints: [{ address: "::" }] }\n'),
+    '5:36 spec.static.endpoints[0].address | write the address of the endpoint',
+  ],
+  [
+    'endpoint that is the sidecar',
+    service('  ports: [{ port: 80 }]\n  static: { endpoints: [{ address: 127.0.0.1, port: 15001 }] }\n'),
+    '5:25 spec.static.endpoints[0] | write the port of the application',
+  ],
+  [
+    'name that no DNS knows',
+    service('  ports: [{ port: 80 }]\n  dns: { host: s.default.mesh }\n'),
+    '5:16 spec.dns.host | call it by a Route',
+  ],
+  [
+    'JSON to a port without gRPC',
+    service('  ports: [{ port: 80 }]\n  transcoding: { descriptorSet: CgA= }\n'),
+    '5:16 spec.transcoding | set `protocol: GRPC` on the port',
+    '5:16 spec.transcoding | make it with `buf build -o api.binpb` or `protoc --include_imports -o`',
+  ],
+  [
+    'descriptors without services',
+    service('  ports: [{ port: 80, protocol: GRPC }]\n  transcoding: { descriptorSet: "CgNhLnA=" }\n'),
+    '5:16 spec.transcoding | make it with `buf build -o api.binpb` or `protoc --include_imports -o`',
+  ],
+  [
+    'Service called localhost',
+    'kind: Service\nmetadata: { name: s, namespace: localhost }\nspec: { ports: [{ port: 80 }] }\n',
+    '2:33 metadata.namespace | choose another name',
+  ],
+  [
+    'local port of two Services of a namespace',
+    'kind: Service\nmetadata: { name: a }\nspec: { ports: [{ port: 80 }], localPort: 4001 }\n---\nkind: Service\nmetadata: { name: b }\nspec: { ports: [{ port: 80 }], localPort: 4001 }\n',
+    '7:43 spec.localPort | choose another port',
+  ],
+  [
+    'local port of two Services that one caller has',
+    'kind: Service\nmetadata: { name: a }\nspec: { ports: [{ port: 80 }], localPort: 4001 }\n---\nkind: Service\nmetadata: { name: b, namespace: other }\nspec: { ports: [{ port: 80 }], localPort: 4001 }\n---\nkind: Authorization\nmetadata: { name: x, namespace: other }\nspec: { action: ALLOW, rules: [{ from: [{ serviceAccount: web.default }] }] }\n',
+    '7:43 spec.localPort | choose another port',
+  ],
+];
+
+test.each(CASES)('%s is shown where it is, with a fix', async (_what, text, ...expected) => {
+  expect(await shown(text)).toEqual(expected);
+});
+
+test.each<[string, string, string, string]>([
+  ['a field', 'get: "/v1/{isbn}"', 'shop.Books.Get: shop.Id has no field isbn', 'mend the .proto'],
+  ['a template', 'get: "/v1/{id"', 'shop.Books.Get: ', 'mend the .proto'],
+  ['a body', 'post: "/v1" body: "book"', "shop.Books.Get: body 'book' is not a field", 'mend the .proto'],
+])('descriptors whose http rule names %s that is not there', async (_name, rule, message, fix) => {
+  const descriptors = buildDescriptors(`syntax = "proto3";
+package shop;
+import "google/api/annotations.proto";
+service Books { rpc Get(Id) returns (Id) { option (google.api.http) = { ${rule} }; } }
+message Id { string id = 1; }
+`);
+  const text = Buffer.from(descriptors).toString('base64');
+  const policy = service(`  ports: [{ port: 80, protocol: GRPC }]\n  transcoding: { descriptorSet: "${text}" }\n`);
+  const found = await read({ 'p.yaml': policy });
+  expect(found.problems).toMatchObject([
+    { fieldPath: 'spec.transcoding', message: expect.stringContaining(message), fix: expect.stringContaining(fix) },
+  ]);
+});
