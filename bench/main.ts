@@ -19,6 +19,7 @@ const SUITES: Readonly<Record<string, () => Promise<Suite>>> = {
   handshake: async () => (await import('./handshake.ts')).handshakeSuite,
   memory: async () => (await import('./memory.ts')).memorySuite,
   latency: async () => (await import('./latency.ts')).latencySuite,
+  soak: async () => (await import('./soak.ts')).soakSuite,
   'control-plane': async () => (await import('./control-plane.ts')).controlPlaneSuite,
   grpc: async () => (await import('./grpc.ts')).grpcSuite,
   install: async () => (await import('./install.ts')).installPeers,
@@ -31,6 +32,7 @@ const OPTIONS = {
   only: option('NAMES', 'only these scenarios, separated by commas', [], names),
   rounds: option('N', 'interleaved rounds; the medians are reported', 5, parseCount(1, 1000)),
   seconds: option('N', 'length of one round', 4, parseCount(1, 3600)),
+  minutes: option('N', 'length of the soak: half an hour shows a leak of a few MB an hour', 30, parseCount(1, 10_000)),
   smoke: flag('one round of 1 s: proves that the bench works, its figures mean nothing'),
 };
 
@@ -50,12 +52,13 @@ if (process.platform !== 'linux' || findProgram(PIN) === null) {
 
 const folder = mkdtempSync(join(tmpdir(), 'weft-bench-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
-const { peers, only, smoke } = values;
+const { peers, only, smoke, minutes } = values;
 const print = (text: string): void => console.log(text);
 const context: SuiteContext = {
   peers,
   only,
   smoke,
+  minutes,
   rounds: smoke ? 1 : values.rounds,
   seconds: smoke ? 1 : values.seconds,
   folder,

@@ -8,6 +8,8 @@ export interface SuiteContext {
   readonly rounds: number;
   /** Length of one round. */
   readonly seconds: number;
+  /** How long the soak lasts. */
+  readonly minutes: number;
   /** One short round without warm-up: proves that the bench works; its figures mean nothing. */
   readonly smoke: boolean;
   /** An empty folder, removed afterwards. */

@@ -94,6 +94,8 @@ async function handle(message: ToWorker): Promise<void> {
         heldBytes: threadHeld.bytes,
         overloadRung: context.overload.rung,
         slices: state.sliceCount.slices,
+        timers: context.wheel.armedCount,
+        bufferBytes: process.memoryUsage().arrayBuffers,
       };
       post({ type: 'dumped', request: message.request, result });
       return;

@@ -13,6 +13,8 @@ const DIST = fileURLToPath(new URL('../../dist', import.meta.url));
 const BEFORE = process.env['WEFT_BENCH_BEFORE'] ?? '';
 /** The build under test: default that of this tree. */
 const UNDER_TEST = process.env['WEFT_BENCH_DIST'] ?? DIST;
+/** The sidecar's entry in the build under test. */
+export const BUNDLE = join(UNDER_TEST, 'sidecar/main.js');
 
 /** What a scenario of Weft alone changes. */
 export interface WeftSetup {

@@ -225,6 +225,16 @@ test('an endpoint that fails in a row is ejected, and the dump says so', async (
   await until('counted', () => rig.count('ejections', 'shop/orders') === 1);
 });
 
+test('the dump counts the timers that wait: those of a connection end with it', async () => {
+  const { timers } = await rig.dump();
+  const socket = connect(rig.port, '127.0.0.1');
+  cleanups.push(() => socket.destroy());
+  socket.write('GET / HTTP/1.1\r\n');
+  await until('a head is waited for', async () => (await rig.dump()).timers > timers);
+  socket.destroy();
+  await until('nothing is waited for', async () => (await rig.dump()).timers === timers);
+});
+
 test('a rejected resource is named and its last good stays; the others are taken', async () => {
   const good = route('shop/r', { services: ['shop/orders'], rules: [{ name: 'first' }] });
   await rig.apply(service('shop/orders'), endpoint('shop/orders', await app('v1')), good);

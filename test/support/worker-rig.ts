@@ -73,6 +73,8 @@ export interface WorkerRig {
     connections: number;
     heldBytes: number;
     slices: number;
+    timers: number;
+    bufferBytes: number;
   }>;
   drain(drainMs: number): Promise<void>;
   close(): Promise<void>;

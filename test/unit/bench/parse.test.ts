@@ -4,6 +4,7 @@ import { parseGhz } from '../../../bench/grpc.ts';
 import { withAdded } from '../../../bench/latency.ts';
 import { parseH2load, parseWrk, percentile } from '../../../bench/load.ts';
 import { median, PER_REQUEST, ratioTable, round } from '../../../bench/rows.ts';
+import { growthPerMinute } from '../../../bench/soak.ts';
 import { statTicks } from '../../../bench/usage.ts';
 
 const WRK = `Running 4s test @ http://127.0.0.1:1/bench
@@ -99,4 +100,9 @@ test('ghz: latencies in ms, and every call that did not end OK is an error', () 
   };
   const expected = { count: 100, requests_per_s: 99.5, p50_ms: 1.25, p99_ms: 9, errors: 3 };
   expect(parseGhz(JSON.stringify(report))).toEqual(expected);
+});
+
+test('memory grows by the line through the second half, whatever the first half did', () => {
+  const samples = [100, 150, 190, 200, 202, 204].map((mb, i) => ({ ms: i * 30_000, mb }));
+  expect(growthPerMinute(samples)).toBeCloseTo(4);
 });
