@@ -1,13 +1,12 @@
 // The soak: one sidecar under a mix of clients for minutes. What it must show: memory that does not grow, by a linear
 // fit over the second half, and nothing left over at the end: sockets, connections, requests, timers, buffers.
 
-import { readdirSync, readlinkSync } from 'node:fs';
 import { onGrounds } from './contest.ts';
 import { clientPem } from './handshake.ts';
+import { type Held, quiet } from './held.ts';
 import { programCommand } from './load-program.ts';
 import { SNI } from './peers/peer.ts';
-import type { Sidecar } from './peers/weft-sidecar.ts';
-import { pause, run } from './processes.ts';
+import { run } from './processes.ts';
 import { type Row, round, table } from './rows.ts';
 import type { SoakCounts, SoakLoad } from './soak-load.ts';
 import { startSoakMesh } from './soak-mesh.ts';
@@ -19,24 +18,10 @@ const SMOKE_SECONDS = 3;
 const WARM_SECONDS = 5;
 const SAMPLE_MS = 1_000;
 const SAMPLE_SMOKE_MS = 100;
-/** Longer than a pool keeps idle connections (1 s) and a connection may wait for a head (10 s). */
-const QUIET_MS_MAX = 20_000;
-
 /** Resident memory at one time. */
 export interface Sample {
   readonly ms: number;
   readonly mb: number;
-}
-
-/** What the sidecar holds. */
-interface Held {
-  readonly sockets: number;
-  readonly connections: number;
-  /** Inbound, outbound and upstream, retries too. */
-  readonly requests: number;
-  readonly timers: number;
-  readonly buffers_mb: number;
-  readonly rss_mb: number;
 }
 
 /** Runs the suite. */
@@ -75,56 +60,6 @@ export function growthPerMinute(samples: readonly Sample[]): number {
 
 async function send(load: SoakLoad): Promise<SoakCounts> {
   return JSON.parse(await run(programCommand('./soak-load.ts', load))) as SoakCounts;
-}
-
-/** Waits until nothing is held beyond `base`, or as long as anything may rightly be; returns what is held then. */
-async function quiet(sidecar: Sidecar, base: Held | null): Promise<Held> {
-  const endMs = performance.now() + QUIET_MS_MAX;
-  let steady = 0;
-  let last = await held(sidecar);
-  while (steady < 3 && performance.now() < endMs) {
-    await pause(1_000);
-    const now = await held(sidecar);
-    const same = now.sockets === last.sockets && now.timers === last.timers;
-    const more = base !== null && (now.sockets > base.sockets || now.timers > base.timers);
-    steady = now.connections === 0 && now.requests === 0 && same && !more ? steady + 1 : 0;
-    last = now;
-  }
-  return last;
-}
-
-async function held({ program, ports }: Sidecar): Promise<Held> {
-  const text = await (await ask(`http://127.0.0.1:${ports['metrics']}/metrics`)).text();
-  const admin = await (await ask(`http://127.0.0.1:${ports['admin']}/endpoints`)).json();
-  const { workers } = admin as { workers: { connections: number; timers: number; bufferBytes: number }[] };
-  const sum = (pick: (of: (typeof workers)[number]) => number): number =>
-    workers.reduce((total, worker) => total + pick(worker), 0);
-  const sockets = readdirSync(`/proc/${program.pid}/fd`).filter((fd) => isSocket(program.pid, fd)).length;
-  return {
-    sockets,
-    connections: sum((worker) => worker.connections),
-    requests: gaugeSum(text, /^weft_(?:requests|upstream_requests|upstream_retries)_active(?:\{.*\})? (\S+)$/gm),
-    timers: sum((worker) => worker.timers),
-    buffers_mb: round(sum((worker) => worker.bufferBytes) / 1e6),
-    rss_mb: round(rssMb([program.pid])),
-  };
-}
-
-/** On a connection of its own, which is closed when the sockets are counted again. */
-function ask(url: string): Promise<Response> {
-  return fetch(url, { headers: { connection: 'close' } });
-}
-
-function isSocket(pid: number, fd: string): boolean {
-  try {
-    return readlinkSync(`/proc/${pid}/fd/${fd}`).startsWith('socket:');
-  } catch {
-    return false; // Closed meanwhile.
-  }
-}
-
-function gaugeSum(text: string, pattern: RegExp): number {
-  return [...text.matchAll(pattern)].reduce((sum, match) => sum + Number(match[1]), 0);
 }
 
 interface Result {
