@@ -1,16 +1,16 @@
-// One scenario, all proxies: they are launched beside each other, take turns round by round so that what the machine
-// does meanwhile hits all of them, and are ended whatever happens. What a round sends is its suite's business.
+// One scenario, all proxies: they are launched beside each other, take turns, and are ended whatever happens. What is
+// sent is their suite's business.
 
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Backends, startBackends } from './backends.ts';
 import { createIdentities, type Identities } from './certificates.ts';
 import type { LoadResult, LoadTarget } from './load.ts';
-import type { Launched, Peer, Scenario } from './peers/peer.ts';
+import type { Peer, Scenario } from './peers/peer.ts';
 import { LOAD_CORES, PROXY_CORE } from './processes.ts';
-import { type Cost, median, type Row, ratioTable, round } from './rows.ts';
+import { type Contestant, playRounds, rowsOf } from './rounds.ts';
+import { type Cost, type Row, ratioTable } from './rows.ts';
 import type { SuiteContext } from './suite.ts';
-import { cpuMicros, rssMb } from './usage.ts';
 
 /** Ratios are to the proxy that most meshes run, and to the leanest. */
 export const REFERENCES = ['envoy', 'haproxy'];
@@ -20,23 +20,6 @@ export interface Grounds {
   readonly backends: Backends;
   readonly identities: Identities;
 }
-
-/** A proxy that takes part; `direct`, without one, has no programs. */
-export interface Contestant {
-  readonly name: string;
-  readonly launched: Launched;
-  readonly pids: readonly number[];
-}
-
-/** One turn of one contestant. */
-export interface Round extends LoadResult {
-  /** Of all its programs. */
-  readonly cpuUsPerRequest: number;
-  readonly rssMb: number;
-}
-
-export type Rounds = ReadonlyMap<Contestant, readonly Round[]>;
-type Load = (target: LoadTarget, contestant: Contestant) => Promise<LoadResult>;
 
 /** A suite whose scenarios differ only in what is sent. */
 export interface Trial {
@@ -122,54 +105,6 @@ export async function withContestants(
   } finally {
     await Promise.all(contestants.flatMap(({ launched }) => launched.programs.map((program) => program.stop())));
   }
-}
-
-/** Interleaved rounds; `load` sends those of one contestant. */
-export async function playRounds(
-  context: SuiteContext,
-  contestants: readonly Contestant[],
-  load: Load,
-): Promise<Rounds> {
-  const { folder, seconds } = context;
-  const rounds = new Map<Contestant, Round[]>(contestants.map((one) => [one, []]));
-  // Unmeasured: compilers warm up, pools fill.
-  for (const one of context.smoke ? [] : contestants) await load({ port: one.launched.port, seconds: 2, folder }, one);
-  for (let number = 1; number <= context.rounds; number++) {
-    for (const [one, results] of rounds) {
-      const before = cpuMicros(one.pids);
-      const result = await load({ port: one.launched.port, seconds, folder }, one);
-      const cpuUsPerRequest = (cpuMicros(one.pids) - before) / result.requests;
-      results.push({ ...result, cpuUsPerRequest, rssMb: rssMb(one.pids) });
-      if (result.errors > 0) {
-        context.print(`  ${one.name}, round ${number}: ${result.errors} of ${result.requests} failed`);
-      }
-    }
-  }
-  return rounds;
-}
-
-/** Medians as rows; the CPU time under the figure that `cost` names. */
-export function rowsOf(suite: string, scenario: string, rounds: Rounds, cost: Cost): Row[] {
-  return [...rounds].map(([{ name, pids }, results]) => {
-    const middle = (pick: (of: Round) => number): number => round(median(results.map(pick)));
-    const costs = results.map((one) => one.cpuUsPerRequest);
-    const usage = {
-      [cost.figure]: middle((one) => one.cpuUsPerRequest),
-      rss_mb: middle((one) => one.rssMb),
-      round_min: round(Math.min(...costs)),
-      round_max: round(Math.max(...costs)),
-    };
-    return {
-      suite,
-      scenario,
-      proxy: name,
-      requests_per_s: middle((one) => one.requestsPerSecond),
-      p50_ms: middle((one) => one.p50Ms),
-      p99_ms: middle((one) => one.p99Ms),
-      errors: results.reduce((sum, one) => sum + one.errors, 0),
-      ...(pids.length === 0 ? {} : usage),
-    };
-  });
 }
 
 async function checked({ name }: Contestant, check: () => Promise<void> | undefined): Promise<void> {

@@ -1,5 +1,5 @@
-// Opens connections, sends one request on each, and holds them until it is ended, which no load tool does: an idle
-// connection is one that has been used. Started by the memory suite, which waits for the ready file.
+// Opens connections, sends a request or more on each, and holds them until it is ended, which no load tool does: an
+// idle connection is one that has been used. Started by the memory suite, which waits for the ready file.
 
 import { writeFileSync } from 'node:fs';
 import { type ClientTarget, connector, requestText } from './http-client.ts';
@@ -8,6 +8,8 @@ import { programParameters } from './load-program.ts';
 /** What the memory suite tells it. */
 export interface IdleLoad extends ClientTarget {
   readonly connections: number;
+  /** On each, one after the other. */
+  readonly requests: number;
   /** Written when every connection has its answer. */
   readonly readyFile: string;
 }
@@ -15,7 +17,7 @@ export interface IdleLoad extends ClientTarget {
 /** Opened at once: a queue that no backlog refuses, and that leaves no lasting mark on a proxy's pools. */
 const OPENING = 20;
 
-const { connections, readyFile, ...target } = programParameters<IdleLoad>();
+const { connections, requests, readyFile, ...target } = programParameters<IdleLoad>();
 const open = connector(target);
 const request = requestText('/bench');
 let left = connections;
@@ -25,7 +27,9 @@ writeFileSync(readyFile, '{}');
 async function openSome(): Promise<void> {
   while (left-- > 0) {
     const connection = open();
-    const status = await new Promise<number>((resolve) => connection.ask(request, resolve));
-    if (status !== 200) throw new Error(`a connection was answered ${status} instead of 200`);
+    for (let i = 0; i < requests; i++) {
+      const status = await new Promise<number>((resolve) => connection.ask(request, resolve));
+      if (status !== 200) throw new Error(`a connection was answered ${status} instead of 200`);
+    }
   }
 }

@@ -2,10 +2,11 @@
 // loop, beside the same load without a proxy. The 99th percentile is printed; it says something of a proxy only where
 // that of `direct` is below 1 ms, since otherwise the machine made it.
 
-import { choosePeers, onGrounds, playRounds, REFERENCES, rowsOf, wanted, withContestants } from './contest.ts';
+import { choosePeers, onGrounds, REFERENCES, wanted, withContestants } from './contest.ts';
 import type { LatencyLoad } from './latency-load.ts';
 import { runProgram } from './load-program.ts';
 import type { Peer, Scenario } from './peers/peer.ts';
+import { playRounds, rowsOf } from './rounds.ts';
 import { PER_REQUEST, type Row, ratioTo, round, table } from './rows.ts';
 import type { SuiteContext } from './suite.ts';
 import { PEERS } from './wire.ts';

@@ -3,12 +3,13 @@
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Contestant, choosePeers, onGrounds, REFERENCES, wanted, withContestants } from './contest.ts';
+import { choosePeers, onGrounds, REFERENCES, wanted, withContestants } from './contest.ts';
 import { clientPem } from './handshake.ts';
 import type { IdleLoad } from './idle-load.ts';
 import { programCommand } from './load-program.ts';
 import { type Scenario, SNI } from './peers/peer.ts';
 import { LOAD_CORES, pause, start, until } from './processes.ts';
+import type { Contestant } from './rounds.ts';
 import { median, type Row, ratioTo, round, table } from './rows.ts';
 import type { SuiteContext } from './suite.ts';
 import { anonymousKib, rssMb } from './usage.ts';
@@ -16,8 +17,9 @@ import { PEERS } from './wire.ts';
 
 /** A proxy settles its timers and pools in less than 2 s, and frees what it will free. */
 const REST_MS = 2_000;
-/** Opened before counting: what a proxy needs for its first connections it needs once. */
+/** Opened before counting: what a proxy needs for its first connections and requests it needs once, however many come. */
 const FIRST = 200;
+const FIRST_REQUESTS = 50;
 
 const one = { protocol: 'h1', hops: 1 } as const;
 const SCENARIOS = [
@@ -73,9 +75,12 @@ async function measure(
   const programs = [];
   const kib: number[] = [];
   try {
-    for (const connections of [FIRST, count]) {
+    for (const [connections, requests] of [
+      [FIRST, smoke ? 1 : FIRST_REQUESTS],
+      [count, 1],
+    ] as const) {
       const readyFile = join(folder, `idle-${name}-${launched.port}-${kib.length}.json`);
-      const load: IdleLoad = { ...target, connections, readyFile };
+      const load: IdleLoad = { ...target, connections, requests, readyFile };
       const program = start('idle-load.ts', LOAD_CORES, programCommand('./idle-load.ts', load));
       programs.push(program);
       await until(program, () => existsSync(readyFile), `open ${connections} connections to ${name}`);

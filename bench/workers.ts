@@ -2,11 +2,12 @@
 // counts is CPU per request, which a second worker must not raise, and how the kernel spreads 64 connections.
 
 import { availableParallelism } from 'node:os';
-import { type Contestant, onGrounds, playRounds, rowsOf, wanted, withContestants } from './contest.ts';
+import { onGrounds, wanted, withContestants } from './contest.ts';
 import { type LoadResult, type LoadTarget, wrk } from './load.ts';
 import type { Scenario } from './peers/peer.ts';
 import { weftPeer } from './peers/weft.ts';
 import { pause } from './processes.ts';
+import { type Contestant, playRounds, rowsOf } from './rounds.ts';
 import { median, PER_REQUEST, type Row, ratioTable, round } from './rows.ts';
 import type { SuiteContext } from './suite.ts';
 
