@@ -43,6 +43,7 @@ const REPLIES: Readonly<Record<ErrorKind, ErrorReply>> = {
   connectionClosed: reply(503, 14, 'UC', false, 'upstream connection closed before the response'),
   streamReset: reply(503, 14, 'UR', false, 'upstream reset the request'),
   protocolError: reply(502, 13, 'UPE', false, 'upstream sent an invalid response'),
+  noUpgrade: reply(501, 12, 'UR', false, 'upstream takes no upgrade'),
   noRoute: reply(404, 12, 'NR', false, 'no route for this request'),
   noEndpoint: reply(503, 14, 'UH', false, 'no healthy upstream'),
   overflow: reply(503, 14, 'UO', false, 'too many requests under way'),

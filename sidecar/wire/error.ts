@@ -29,6 +29,7 @@ export type ErrorKind =
   | 'connectionClosed' // ended or reset before the message was complete
   | 'streamReset' // RST_STREAM by the peer; `code` has its HTTP/2 error code
   | 'protocolError' // the upstream broke HTTP; its connection is closed
+  | 'noUpgrade' // the upstream's HTTP/2 takes no extended CONNECT (RFC 8441 §3)
   | 'noRoute'
   | 'noEndpoint' // no healthy endpoint
   | 'overflow' // a pool, pending or request limit is full

@@ -27,6 +27,7 @@ export function onSettings(session: Http2Session, flags: number, id: number, pay
   }
   if (session.closed) return;
   session.socket.write(frames.settingsAckFrame());
+  session.releaseHeads();
   session.sender.pumpAll();
   session.role.onRoom();
 }

@@ -61,6 +61,7 @@ export class Sender {
   /** Sends what windows and socket allow of the stream's queue, and its end. */
   pump(stream: Http2Stream): void {
     const { host } = this;
+    if (stream.headHeld) return;
     while (stream.queue.length > 0) {
       if (host.closed || !this.sendChunk(stream)) {
         this.waiting.add(stream);

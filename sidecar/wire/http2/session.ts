@@ -42,6 +42,19 @@ export interface SessionRole {
 
 const ANSWERED = new ProxyError('cancelled', 'local', 'the response was complete', 'no', null, CODE.NO_ERROR);
 
+/** A head that waits for the peer's settings. */
+interface HeldHead {
+  readonly stream: Http2Stream;
+  readonly head: Head;
+  readonly end: boolean;
+}
+
+const NO_EXTENDED_CONNECT = new ProxyError(
+  'noUpgrade',
+  'local',
+  'the upstream speaks HTTP/2 without extended CONNECT (SETTINGS_ENABLE_CONNECT_PROTOCOL, RFC 8441); let it offer that, or declare the Service HTTP1',
+);
+
 /** One connection. */
 export class Http2Session implements StreamHost, SenderHost, BlockHost {
   readonly streams = new StreamTable();
@@ -62,6 +75,7 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost {
   private readonly resets = new ResetMemory();
   private readonly receiveWindow: ReceiveWindow;
   private settled = false;
+  private heldHeads: HeldHead[] | null = null;
 
   constructor(socket: ByteConnection, role: SessionRole, timeouts: WireTimeouts) {
     this.socket = socket;
@@ -133,7 +147,39 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost {
   }
 
   sendHead(stream: Http2Stream, head: Head, end: boolean): void {
-    this.sender.sendHead(stream, head, end);
+    const isEarly = this.heldHeads !== null || (head.protocol !== '' && !this.peerConnectProtocol);
+    if (isEarly && !this.role.isServer) this.holdHead(stream, head, end);
+    else this.sender.sendHead(stream, head, end);
+  }
+
+  /**
+   * Slow path: an extended CONNECT of which the peer's settings have not said that it is taken (RFC 8441 §3). Heads behind
+   * it wait, too, since a stream with a higher id would close its own (RFC 9113 §5.1.1).
+   */
+  private holdHead(stream: Http2Stream, head: Head, end: boolean): void {
+    stream.headHeld = true;
+    this.heldHeads ??= [];
+    this.heldHeads.push({ stream, head, end });
+    if (this.settled && this.heldHeads.length === 1) queueMicrotask(() => this.contained(() => this.releaseHeads()));
+  }
+
+  /** The peer's settings are known: what waited is sent, or fails. */
+  releaseHeads(): void {
+    const held = this.heldHeads;
+    if (held === null || this.closed) return;
+    this.heldHeads = null;
+    for (const { stream, head, end } of held) {
+      stream.headHeld = false;
+      if (stream.dead) continue;
+      if (head.protocol !== '' && !this.peerConnectProtocol) {
+        this.forget(stream);
+        stream.fail(NO_EXTENDED_CONNECT);
+        continue;
+      }
+      this.sender.sendHead(stream, head, end);
+      this.sender.pump(stream);
+      stream.drained();
+    }
   }
 
   pump(stream: Http2Stream): void {
@@ -170,6 +216,15 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost {
 
   contain(error: Error): void {
     this.socket.destroy(error);
+  }
+
+  /** Outside the socket's callbacks nothing else would contain a throw to this connection. */
+  private contained(task: () => void): void {
+    try {
+      task();
+    } catch (error) {
+      this.contain(error as Error);
+    }
   }
 
   sendGoaway(lastStreamId: number, code: number): void {

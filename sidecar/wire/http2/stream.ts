@@ -50,6 +50,8 @@ export class Http2Stream implements HttpStream {
   isConnect = false;
   headReceived = false;
   headSent = false;
+  /** The head was written and waits for the peer's settings, and with it all that follows. */
+  headHeld = false;
   remoteEnded = false;
   /** END_STREAM was sent. */
   localEnded = false;
@@ -81,7 +83,7 @@ export class Http2Stream implements HttpStream {
 
   writeData(chunk: Uint8Array, end: boolean): boolean {
     if (this.dead || this.endQueued) return true;
-    if (!this.headSent) assert.fail('a body was written before its head; call writeHead first');
+    if (!this.headSent && !this.headHeld) assert.fail('a body was written before its head; call writeHead first');
     if (chunk.length > 0) {
       if (this.queue === NO_CHUNKS) this.queue = [chunk];
       else this.queue.push(chunk);
@@ -96,7 +98,7 @@ export class Http2Stream implements HttpStream {
 
   writeEnd(trailers: HeaderList | null): void {
     if (this.dead || this.endQueued) return;
-    if (!this.headSent) assert.fail('a body was written before its head; call writeHead first');
+    if (!this.headSent && !this.headHeld) assert.fail('a body was written before its head; call writeHead first');
     this.endQueued = true;
     this.trailers = trailers !== null && trailers.length > 0 ? trailers : null;
     this.host.pump(this);

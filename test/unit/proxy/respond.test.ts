@@ -37,6 +37,7 @@ test.each<[ErrorKind, ErrorSource, number, number, string, boolean]>([
   ['protocolError', 'upstream', 502, 13, 'UPE', false],
   ['noRoute', 'local', 404, 12, 'NR', false],
   ['noEndpoint', 'local', 503, 14, 'UH', false],
+  ['noUpgrade', 'local', 501, 12, 'UR', false],
   ['overflow', 'local', 503, 14, 'UO', false],
   ['denied', 'local', 403, 7, 'RBAC', false],
   ['unavailable', 'local', 503, 14, 'OM', true],
