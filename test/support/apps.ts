@@ -17,15 +17,30 @@ export class Apps {
 
   /** An HTTP/1.1 application; resolves with its port. */
   async http(handle: http.RequestListener): Promise<number> {
-    const server = http.createServer(handle);
-    this.onClose(() => void server.close().closeAllConnections());
+    return this.listen(http.createServer(handle));
+  }
+
+  /** An HTTP/1.1 application that more than requests come to; resolves with its port. */
+  async listen(server: http.Server): Promise<number> {
+    const sockets = new Set<net.Socket>();
+    server.on('connection', (socket) => {
+      sockets.add(socket);
+      socket.once('close', () => sockets.delete(socket));
+    });
+    this.onClose(() => {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    });
     return listening(server);
   }
 
   /** An HTTP/2 application in the clear; resolves with its port. */
-  async http2(handle: (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => void): Promise<number> {
+  async http2(
+    handle: (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => void,
+    options: http2.ServerOptions = {},
+  ): Promise<number> {
     const sessions = new Set<http2.ServerHttp2Session>();
-    const server = http2.createServer();
+    const server = http2.createServer(options);
     server.on('session', (session) => {
       sessions.add(session);
       session.once('close', () => sessions.delete(session));
