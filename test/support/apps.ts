@@ -20,8 +20,8 @@ export class Apps {
     return this.listen(http.createServer(handle));
   }
 
-  /** An HTTP/1.1 application that more than requests come to; resolves with its port. */
-  async listen(server: http.Server): Promise<number> {
+  /** An application made elsewhere; resolves with its port. */
+  async listen(server: net.Server): Promise<number> {
     const sockets = new Set<net.Socket>();
     server.on('connection', (socket) => {
       sockets.add(socket);

@@ -435,6 +435,8 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost {
     const reason = `the peer reset the stream with HTTP/2 error code ${code}`;
     if (!this.role.isServer && code === CODE.REFUSED_STREAM)
       return new ProxyError('refused', 'upstream', reason, 'yes', null, code);
+    // In the middle of a response: relayed as it is, some clients would take what they have for the whole, others wait.
+    if (!this.role.isServer && code === CODE.NO_ERROR) return new ProxyError('streamReset', 'upstream', reason);
     const cancelled = this.role.isServer && (code === CODE.CANCEL || code === CODE.NO_ERROR);
     return new ProxyError(cancelled ? 'cancelled' : 'streamReset', this.side(), reason, 'no', null, code);
   }
