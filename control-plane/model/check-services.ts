@@ -1,5 +1,5 @@
 // Services by themselves and beside each other: ports, endpoints, ejection, descriptors, ports on localhost.
-import { Protocol, TlsMode } from '../../proto/gen/weft/policy/v1/service_pb.js';
+import { Protocol, TlsMode, TlsVersion } from '../../proto/gen/weft/policy/v1/service_pb.js';
 import { nearest } from '../../proto/kit/nearest.ts';
 import { compileMethods } from '../../proto/kit/transcoded-methods.ts';
 import type { Report } from './check.ts';
@@ -69,6 +69,13 @@ function checkPorts(service: Resource<'Service'>, report: Report): void {
       );
     names.set(name, i);
     numbers.set(port.port, i);
+    if (port.minTlsVersion !== TlsVersion.UNSPECIFIED && port.tls !== TlsMode.SIMPLE)
+      report(
+        service,
+        `${path}.minTlsVersion`,
+        'says something only of a server outside the mesh (SIMPLE): between sidecars TLS is 1.3, and OFF has none',
+        'remove it, or write `tls: SIMPLE`',
+      );
     if (!viaSidecar(service) || port.tls === TlsMode.UNSPECIFIED || port.tls === TlsMode.MUTUAL) return;
     if (port.protocol === Protocol.TCP)
       report(

@@ -69,6 +69,14 @@ export const METRICS = {
   ),
   guards: counter('weft_guard_total', 'Connections ended by a flood guard or a limit', 'listener', 'guard'),
   handshakes: counter('weft_handshake_failures_total', 'TLS handshakes refused on the inbound port', 'reason'),
+  upstreamHandshakes: counter(
+    'weft_upstream_handshakes_total',
+    'TLS handshakes with endpoints by what was agreed: version, key exchange, whether a session was resumed (never between sidecars)',
+    'service',
+    'version',
+    'group',
+    'resumed',
+  ),
   denied: counter(
     'weft_authorization_denied_total',
     'Requests denied, by the deciding policy and rule',

@@ -3,12 +3,13 @@
 import type { Model, Provider, Service, Telemetry } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import { ProviderFormat } from '../../proto/gen/weft/policy/v1/ai_pb.js';
 import type { OutlierDetection, ServicePort } from '../../proto/gen/weft/policy/v1/service_pb.js';
-import { LoadBalancingPolicy, Protocol, TlsMode } from '../../proto/gen/weft/policy/v1/service_pb.js';
+import { LoadBalancingPolicy, Protocol, TlsMode, TlsVersion } from '../../proto/gen/weft/policy/v1/service_pb.js';
 import { Secret } from '../ai/secret.ts';
 import type { Prices } from '../ai/usage.ts';
 import { LIMITS } from '../base/limits.ts';
 import { OUTLIER_DEFAULTS, type OutlierPolicy } from '../upstream/outlier.ts';
 import type { UpstreamSettings } from '../upstream/upstream.ts';
+import type { OutwardVersion } from '../wire/tls.ts';
 import type { CompileError } from './compile-match.ts';
 import { reportUnknown } from './compile-match.ts';
 import type { CompiledTelemetry, PortProtocol, PortTls } from './snapshot.ts';
@@ -27,6 +28,13 @@ const TLS_MODES: Readonly<Record<TlsMode, PortTls>> = {
   [TlsMode.MUTUAL]: 'mutual',
   [TlsMode.SIMPLE]: 'simple',
   [TlsMode.OFF]: 'off',
+};
+
+/** 1.2 when nothing is said: what a server outside the mesh must have to be of any use (Envoy's default, browsers' floor). */
+const TLS_VERSIONS: Readonly<Record<TlsVersion, OutwardVersion>> = {
+  [TlsVersion.UNSPECIFIED]: 'TLSv1.2',
+  [TlsVersion.V1_2]: 'TLSv1.2',
+  [TlsVersion.V1_3]: 'TLSv1.3',
 };
 
 /** As Envoy's dns_refresh_rate. */
@@ -75,6 +83,10 @@ function checkPort(port: ServicePort, path: string, errors: CompileError[]): voi
     errors.push({ path: `${path}.protocol`, message: `unknown protocol ${port.protocol}: upgrade this sidecar` });
   if (TLS_MODES[port.tls] === undefined)
     errors.push({ path: `${path}.tls`, message: `unknown TLS mode ${port.tls}: upgrade this sidecar` });
+  if (TLS_VERSIONS[port.minTlsVersion] === undefined) {
+    const message = `unknown TLS version ${port.minTlsVersion}: upgrade this sidecar`;
+    errors.push({ path: `${path}.min_tls_version`, message });
+  }
 }
 
 function settingsOf(
@@ -90,6 +102,7 @@ function settingsOf(
     meshName,
     serverName: message.dns?.host ?? '',
     rootsPem: '',
+    minVersion: TLS_VERSIONS[port.minTlsVersion],
     identities,
     balancing: message.loadBalancing?.policy === LoadBalancingPolicy.ROUND_ROBIN ? 'roundRobin' : 'leastRequest',
     outlier: outlierOf(message.outlierDetection),
@@ -167,6 +180,7 @@ export function compileProvider(message: Provider, errors: CompileError[]): Comp
     meshName: '',
     serverName: /^[\d.]+$|:/.test(host) ? '' : host,
     rootsPem: message.caPem,
+    minVersion: 'TLSv1.2',
     identities: new Set(),
     balancing: 'leastRequest',
     outlier: OUTLIER_DEFAULTS,

@@ -37,18 +37,20 @@ export class Targets {
         new SharedTally(series.counter('upstreamRequests', ...labels)),
         new SharedTally(series.counter('upstreamRetries', ...labels)),
       );
-      upstream.cluster.observer = this.observer(key, stats);
+      upstream.cluster.observer = this.observer(key, name, stats);
       target = { upstream, stats };
       this.targets.set(key, target);
     }
     return target;
   }
 
-  private observer(target: string, stats: RequestStats): ClusterObserver {
+  private observer(target: string, service: string, stats: RequestStats): ClusterObserver {
     const { announce, clock, series } = this.context;
     return {
       onConnectFailed: () => stats.connectFailures.add(1),
       onMalformed: (reason) => series.counter('malformed', 'upstream', reason).add(1),
+      onHandshake: ({ version, group, resumed }) =>
+        series.counter('upstreamHandshakes', service, version, group, resumed ? 'yes' : 'no').add(1),
       onHealth: ({ name, health }, change) => {
         if (change === 'ejected') stats.ejections.add(1);
         announce({ type: 'health', target, endpoint: name, ejectedMs: health.ejectedMs(clock.nowMs()) });

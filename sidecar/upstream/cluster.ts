@@ -5,6 +5,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
 import type { Balanced, Balancer } from './balancer.ts';
 import { RetryBudget } from './budget.ts';
+import type { DialObserver } from './connect.ts';
 import { type EndpointHealth, OUTLIER_DEFAULTS, OutlierDetector, type OutlierPolicy } from './outlier.ts';
 import type { Pool } from './pool.ts';
 
@@ -51,14 +52,12 @@ export interface EndpointView {
 const PANIC = '; health is ignored, since too few are healthy';
 
 /** Who counts what happens to endpoints. */
-export interface ClusterObserver {
+export interface ClusterObserver extends DialObserver {
   onHealth(endpoint: Endpoint, change: 'ejected' | 'readmitted'): void;
   onConnectFailed(): void;
-  /** An endpoint's message broke HTTP; the reason is a label. */
-  onMalformed(reason: string): void;
 }
 
-const NOBODY: ClusterObserver = { onHealth() {}, onConnectFailed() {}, onMalformed() {} };
+const NOBODY: ClusterObserver = { onHealth() {}, onConnectFailed() {}, onMalformed() {}, onHandshake() {} };
 
 export class Cluster {
   observer: ClusterObserver = NOBODY;

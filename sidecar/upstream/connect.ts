@@ -7,6 +7,7 @@ import { ProxyError } from '../wire/error.ts';
 import { Http1ClientConnection } from '../wire/http1/client.ts';
 import { Http2ClientConnection } from '../wire/http2/client.ts';
 import { WireSocket } from '../wire/socket.ts';
+import { type HandshakeFacts, handshakeFacts } from '../wire/tls.ts';
 import { OpaqueStream } from './opaque.ts';
 import type { Connect, ConnectionObserver } from './pool.ts';
 
@@ -20,6 +21,16 @@ export interface EndpointTls {
   verify: ((certificate: Buffer) => string | null) | null;
 }
 
+/** Hears what happens on the connections of an endpoint. */
+export interface DialObserver {
+  /** A message broke HTTP; the reason is a label. */
+  onMalformed(reason: string): void;
+  /** TLS is agreed on, before the peer is verified. */
+  onHandshake(facts: HandshakeFacts): void;
+}
+
+const NOBODY: DialObserver = { onMalformed() {}, onHandshake() {} };
+
 export interface EndpointAddress {
   /** IPv4 or IPv6. */
   host: string;
@@ -31,12 +42,10 @@ export interface EndpointAddress {
   connectTimeoutMs: number;
 }
 
-/** How a pool dials `address`. @param onMalformed hears of each message that breaks HTTP, by reason; default: nobody. */
-export function connectorTo(address: EndpointAddress, onMalformed: OnMalformed = () => {}): Connect {
-  return (observer) => dial(address, observer, onMalformed);
+/** How a pool dials `address`. */
+export function connectorTo(address: EndpointAddress, heard: DialObserver = NOBODY): Connect {
+  return (observer) => dial(address, observer, heard);
 }
-
-type OnMalformed = (reason: string) => void;
 
 /**
  * All clear connections of the thread read into this buffer, each into memory of its own from there: that is cheaper
@@ -44,7 +53,7 @@ type OnMalformed = (reason: string) => void;
  */
 const readBuffer = Buffer.allocUnsafeSlow(64 * 1024);
 
-function dial(address: EndpointAddress, observer: ConnectionObserver, onMalformed: OnMalformed): () => void {
+function dial(address: EndpointAddress, observer: ConnectionObserver, heard: DialObserver): () => void {
   let wire: WireSocket | null = null;
   const socket = open(address, (chunk) => wire?.receive(chunk));
   let settled = false;
@@ -69,6 +78,7 @@ function dial(address: EndpointAddress, observer: ConnectionObserver, onMalforme
   socket.on('error', onError);
   socket.once(address.tls === null ? 'connect' : 'secureConnect', () => {
     if (settled) return;
+    if (address.tls !== null) heard.onHandshake(handshakeFacts(socket as TLSSocket));
     const wrong = verifyPeer(address, socket);
     if (wrong !== null) {
       fail(new ProxyError('tlsFailed', 'upstream', `${address.host}:${address.port} ${wrong}`, 'yes'));
@@ -78,7 +88,7 @@ function dial(address: EndpointAddress, observer: ConnectionObserver, onMalforme
     clearTimeout(timer);
     socket.removeListener('error', onError);
     wire = new WireSocket(socket);
-    attach(address, wire, observer, onMalformed);
+    attach(address, wire, observer, heard);
   });
   return () => {
     settled = true;
@@ -117,12 +127,8 @@ function verifyPeer(address: EndpointAddress, socket: Socket): string | null {
   return address.tls.verify(secure.getPeerX509Certificate()?.raw ?? Buffer.alloc(0));
 }
 
-function attach(
-  address: EndpointAddress,
-  wire: WireSocket,
-  observer: ConnectionObserver,
-  onMalformed: OnMalformed,
-): void {
+function attach(address: EndpointAddress, wire: WireSocket, observer: ConnectionObserver, heard: DialObserver): void {
+  const onMalformed = (reason: string): void => heard.onMalformed(reason);
   if (address.protocol === 'http2') {
     const connection = new Http2ClientConnection(wire, {
       onClose: () => observer.onGone(null),

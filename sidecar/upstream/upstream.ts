@@ -2,11 +2,11 @@
 // exists; a change of policy reaches the cluster, the pools and the next dial without losing a connection.
 
 import type { SecureContext } from 'node:tls';
-import { createSecureContext } from 'node:tls';
 import { verifySpiffe } from '../../proto/kit/san.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
 import { ProxyError } from '../wire/error.ts';
+import { createOutwardContext, type OutwardVersion } from '../wire/tls.ts';
 import { type Balancer, leastRequest, roundRobin } from './balancer.ts';
 import { Cluster } from './cluster.ts';
 import { connectorTo, type EndpointTls } from './connect.ts';
@@ -30,6 +30,8 @@ export interface UpstreamSettings {
   readonly serverName: string;
   /** SIMPLE: PEM roots; empty: the public ones. */
   readonly rootsPem: string;
+  /** SIMPLE: the oldest version that is spoken. */
+  readonly minVersion: OutwardVersion;
   /** SPIFFE ids that may answer. */
   readonly identities: ReadonlySet<string>;
   readonly balancing: 'leastRequest' | 'roundRobin';
@@ -66,7 +68,7 @@ export class Upstream {
   private readonly context: UpstreamContext;
   private settings: UpstreamSettings;
   private readonly endpoints = new Map<string, UpstreamEndpoint>();
-  private simple: { readonly pem: string; readonly context: SecureContext } | null = null;
+  private simple: SecureContext | null = null;
 
   constructor(context: UpstreamContext, settings: UpstreamSettings) {
     this.context = context;
@@ -85,8 +87,10 @@ export class Upstream {
       old.protocol !== settings.protocol ||
       old.tls !== settings.tls ||
       old.serverName !== settings.serverName ||
-      old.rootsPem !== settings.rootsPem;
+      old.rootsPem !== settings.rootsPem ||
+      old.minVersion !== settings.minVersion;
     if (redial) {
+      this.simple = null;
       for (const endpoint of this.endpoints.values()) this.put(endpoint);
       return;
     }
@@ -168,7 +172,7 @@ export class Upstream {
       const { host, port } = endpoint;
       const protocol = this.isHttp2(endpoint) ? 'http2' : this.settings.protocol === 'tcp' ? 'tcp' : 'http1';
       const address = { host, port, protocol, tls, connectTimeoutMs } as const;
-      return connectorTo(address, (reason) => this.cluster.observer.onMalformed(reason))(observer);
+      return connectorTo(address, this.cluster.observer)(observer);
     };
   }
 
@@ -194,12 +198,9 @@ export class Upstream {
   }
 
   private simpleContext(): SecureContext {
-    const pem = this.settings.rootsPem;
-    if (this.simple?.pem !== pem) {
-      const options = pem === '' ? { minVersion: 'TLSv1.2' as const } : { ca: pem, minVersion: 'TLSv1.2' as const };
-      this.simple = { pem, context: createSecureContext(options) };
-    }
-    return (this.simple as { readonly context: SecureContext }).context;
+    const { rootsPem, minVersion } = this.settings;
+    this.simple ??= createOutwardContext(rootsPem, minVersion);
+    return this.simple;
   }
 }
 

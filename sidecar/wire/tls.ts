@@ -1,5 +1,6 @@
 // TLS as mesh connections use it: 1.3 only, no resumption, one context for both roles, and a server that takes
-// accepted sockets and says of every handshake how it ended, in words from a closed set.
+// accepted sockets and says of every handshake how it ended, in words from a closed set. And TLS towards servers
+// outside the mesh, where 1.2 is still met.
 
 import { constants } from 'node:crypto';
 import type { Socket } from 'node:net';
@@ -19,6 +20,23 @@ export interface TlsMaterial {
  */
 const SECURE_OPTIONS = constants.SSL_OP_NO_TICKET;
 
+/**
+ * Key exchange in the order of preference: first the hybrid of X25519 and ML-KEM-768 (draft-ietf-tls-ecdhe-mlkem), so that
+ * what is recorded today is not read by the quantum computer of a later day; then what peers without it have. A peer
+ * of the mesh takes the first; the fallback costs no round trip, since both shares are sent at once.
+ */
+const GROUPS = 'X25519MLKEM768:X25519:P-256';
+
+/** All of TLS 1.3 that Node has: authenticated encryption only (RFC 8446 §B.4), 256 bits first, which Grover's algorithm halves. */
+const CIPHERS_1_3 = 'TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256';
+
+/** Of TLS 1.2 the ones with forward secrecy and authenticated encryption (RFC 9325 §4.2, Mozilla's intermediate list less finite-field DH). */
+const CIPHERS_1_2 =
+  'ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305';
+
+/** The oldest version towards a server outside the mesh. */
+export type OutwardVersion = 'TLSv1.2' | 'TLSv1.3';
+
 /** Both protocols of the inbound port; HTTP/2 first, as sidecars ask for it. */
 const ALPN_PROTOCOLS = ['h2', 'http/1.1'];
 
@@ -29,8 +47,41 @@ export function createMeshContext(material: TlsMaterial): SecureContext {
     cert: material.chainPem,
     ca: [...material.rootsPem],
     minVersion: 'TLSv1.3',
+    ciphers: CIPHERS_1_3,
+    ecdhCurve: GROUPS,
     secureOptions: SECURE_OPTIONS,
   });
+}
+
+/**
+ * Trust alone, towards servers that are verified by name. Throws when the PEM is not usable.
+ * @param rootsPem empty: the public roots.
+ */
+export function createOutwardContext(rootsPem: string, minVersion: OutwardVersion): SecureContext {
+  const ciphers = minVersion === 'TLSv1.3' ? CIPHERS_1_3 : `${CIPHERS_1_3}:${CIPHERS_1_2}`;
+  return createSecureContext({ minVersion, ciphers, ecdhCurve: GROUPS, ...(rootsPem === '' ? {} : { ca: rootsPem }) });
+}
+
+/** What a handshake as client agreed on; a closed set, as these are label values. */
+export interface HandshakeFacts {
+  readonly version: 'TLSv1.3' | 'TLSv1.2';
+  readonly group: 'X25519MLKEM768' | 'X25519' | 'P-256' | 'other';
+  readonly resumed: boolean;
+}
+
+/** Asked of a client's socket that is secure; servers are not told the group by Node. */
+export function handshakeFacts(socket: TLSSocket): HandshakeFacts {
+  const info = socket.getEphemeralKeyInfo();
+  return {
+    version: socket.getProtocol() === 'TLSv1.3' ? 'TLSv1.3' : 'TLSv1.2',
+    group: groupOf(info !== null && 'name' in info ? (info.name ?? '') : ''),
+    resumed: socket.isSessionReused(),
+  };
+}
+
+function groupOf(name: string): HandshakeFacts['group'] {
+  if (name === 'X25519MLKEM768' || name === 'X25519') return name;
+  return name === 'prime256v1' ? 'P-256' : 'other';
 }
 
 /** Why a handshake failed. A closed set: these are label values. */
@@ -65,6 +116,8 @@ export function createMeshServer(options: MeshServerOptions): Server {
   const server = createServer({
     allowHalfOpen: true,
     minVersion: 'TLSv1.3',
+    ciphers: CIPHERS_1_3,
+    ecdhCurve: GROUPS,
     secureOptions: SECURE_OPTIONS,
     handshakeTimeout: options.handshakeTimeoutMs,
     ALPNProtocols: ALPN_PROTOCOLS,

@@ -16,6 +16,8 @@ import { createWorkloadKey } from '../../sidecar/identity/key.ts';
 export interface TestAuthority {
   readonly rootsPem: readonly string[];
   readonly dataDir: string;
+  /** For a server that is known by the name `localhost`. */
+  readonly outside: { readonly keyPem: string; readonly certificatePem: string };
   issue(serviceAccount: string, namespace?: string): Promise<WorkerIdentity>;
   close(): void;
 }
@@ -26,9 +28,11 @@ export async function testAuthority(trustDomain = 'mesh.local'): Promise<TestAut
   const dataDir = mkdtempSync(join(tmpdir(), 'weft-authority-'));
   const authority: Authority = await openAuthority({ dataDir, trustDomain, now: Date.now });
   const rootsPem = authority.trustBundle.map(pemOf);
+  const server = await authority.issueServer(['localhost'], ['127.0.0.1']);
   return {
     rootsPem,
     dataDir,
+    outside: { keyPem: server.keyPem, certificatePem: server.chainPem },
     async issue(serviceAccount, namespace = 'shop') {
       const { privateKeyPem, csr } = await createWorkloadKey();
       const checked = await checkCsr(csr);

@@ -28,6 +28,18 @@ const CASES: readonly Mistake[] = [
     service('  ports: [{ port: -1 }]\n'),
     '4:19 spec.ports[0].port | write a number from 0 to 4294967295',
   ],
+  [
+    'a TLS version for sidecars',
+    service('  ports: [{ port: 80, minTlsVersion: V1_3 }]\n'),
+    '4:38 spec.ports[0].minTlsVersion | remove it, or write `tls: SIMPLE`',
+  ],
+  [
+    'a TLS version that is none',
+    service(
+      '  ports: [{ port: 80, tls: SIMPLE, minTlsVersion: "1.2" }]\n  static: { endpoints: [{ address: 10.0.0.1 }] }\n',
+    ),
+    '4:51 spec.ports[0].minTlsVersion | write one of V1_2, V1_3',
+  ],
   ['bad enum', service('  ports: [{ port: 80, protocol: GRCP }]\n'), '4:33 spec.ports[0].protocol | write `GRPC`'],
   ['lower-case enum', service('  ports: [{ port: 80, tls: mutual }]\n'), '4:28 spec.ports[0].tls | write `MUTUAL`'],
   [
