@@ -9,7 +9,7 @@ import { allPorts, apps, listeners, namedServices } from './addresses.ts';
 import { expose, exposeOwn, processMetrics } from './admin/exposition.ts';
 import { Readiness } from './admin/readiness.ts';
 import { serveAdmin, serveMetrics, serveReadiness } from './admin/servers.ts';
-import { certificateView, ownMetrics, type Seen, statsView } from './admin/views.ts';
+import { certificateView, ownMetrics, revocationsView, type Seen, statsView } from './admin/views.ts';
 import { counterColumn, createCounterMemory } from './base/counters.ts';
 import { overloadLimits } from './base/memory-limit.ts';
 import { SeriesTable } from './base/series.ts';
@@ -134,6 +134,8 @@ export async function startSidecar(
       const where = peer === '' ? {} : { peer };
       log.warn({ reason, count, ...where }, `handshakes refused on the inbound port: ${why}`);
     },
+    onRevoked: ({ side, serial, spiffeId, count }) =>
+      log.warn({ side, serial, spiffeId, count }, 'connections ended: their peer is revoked (weft get revocations)'),
     onContained: (stack) => {
       seen.contained++;
       log.error({ stack }, 'a throw ended one connection; this is a bug');
@@ -192,6 +194,7 @@ export async function startSidecar(
       config: () => store.toJson(),
       dump: () => pool.dump(),
       certificate: () => certificateView(seen.identity),
+      revocations: () => revocationsView(store),
       stats: () => statsView(seen, config, options),
       explain: (query) => pool.explain(query),
       logLevel: () => log.level,

@@ -37,6 +37,7 @@ const state = new ConfigState({
   wheel: context.wheel,
   random: context.random,
   secureContext: () => context.identity?.secureContext ?? null,
+  peers: context.peers,
   spiffeId: () => context.identity?.identity.spiffeId ?? '',
   announce: (news) => post(news),
   publish: (snapshot) => {

@@ -22,6 +22,8 @@ export interface AdminParts {
   dump(): Promise<unknown[]>;
   /** Null: there is no identity yet. */
   certificate(): CertificateView | null;
+  /** Who is revoked, by serial number or SPIFFE id, with when and why. */
+  revocations(): readonly unknown[];
   stats(): unknown;
   explain(query: ExplainQuery): Promise<unknown>;
   logLevel(): string;
@@ -37,7 +39,10 @@ export function adminTable(parts: AdminParts): Table {
       const workers = await parts.dump();
       return { status: workers.includes(null) ? 504 : 200, body: { workers } };
     },
-    'GET /certificates': () => ({ status: 200, body: { certificate: parts.certificate() } }),
+    'GET /certificates': () => ({
+      status: 200,
+      body: { certificate: parts.certificate(), revocations: parts.revocations() },
+    }),
     'GET /stats': () => ({ status: 200, body: parts.stats() }),
     'GET /explain': async ({ query }) => {
       const parsed = parseQuery(query);

@@ -1,7 +1,10 @@
 // What main has seen of itself, as admin and metrics show it.
 
 import { X509Certificate } from 'node:crypto';
+import { fromBinary, toJson } from '@bufbuild/protobuf';
+import { RevocationSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import type { ConfigInForce } from '../config/in-force.ts';
+import type { ResourceStore } from '../config/store.ts';
 import type { HeldIdentity } from '../identity/stored.ts';
 import type { SidecarOptions } from '../options.ts';
 import type { CertificateView } from './admin.ts';
@@ -30,6 +33,15 @@ export function certificateView(identity: HeldIdentity | null): CertificateView 
     notAfter: new Date(identity.notAfterMs).toISOString(),
     rootFingerprints: identity.rootsPem.map((pem) => new X509Certificate(pem).fingerprint256),
   };
+}
+
+/** Who this sidecar refuses. */
+export function revocationsView(store: ResourceStore): unknown[] {
+  const typeUrl = `type.googleapis.com/${RevocationSchema.typeName}`;
+  return store
+    .all()
+    .filter((one) => one.typeUrl === typeUrl)
+    .map(({ bytes }) => toJson(RevocationSchema, fromBinary(RevocationSchema, bytes)));
 }
 
 export function statsView(seen: Seen, config: ConfigInForce, options: SidecarOptions): unknown {

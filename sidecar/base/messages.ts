@@ -143,9 +143,19 @@ export type FromWorker =
   | { readonly type: 'pong' }
   /** So many handshakes were refused since the last word of this reason; at most one a minute. */
   | (HandshakesRefused & { readonly type: 'handshakesRefused' })
+  /** So many open connections with a peer ended, because it is revoked now. */
+  | (PeerRevoked & { readonly type: 'peerRevoked' })
   /** A local port of a policy could not be opened. */
   | { readonly type: 'portLost'; readonly port: number; readonly reason: string }
   | { readonly type: 'drained' };
+
+/** See identity/revoked.ts. */
+export interface PeerRevoked {
+  readonly side: 'inbound' | 'outbound';
+  readonly serial: string;
+  readonly spiffeId: string;
+  readonly count: number;
+}
 
 /** See listen/refusal-log.ts. */
 export interface HandshakesRefused {

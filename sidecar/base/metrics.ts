@@ -69,6 +69,11 @@ export const METRICS = {
   ),
   guards: counter('weft_guard_total', 'Connections ended by a flood guard or a limit', 'listener', 'guard'),
   handshakes: counter('weft_handshake_failures_total', 'TLS handshakes refused on the inbound port', 'reason'),
+  revoked: counter(
+    'weft_revoked_connections_total',
+    'Open connections that ended because the peer was revoked; side: inbound (it called), outbound (it was called)',
+    'side',
+  ),
   upstreamHandshakes: counter(
     'weft_upstream_handshakes_total',
     'TLS handshakes with endpoints by what was agreed: version, key exchange, whether a session was resumed (never between sidecars)',

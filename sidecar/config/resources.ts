@@ -2,13 +2,14 @@
 // in place. What they become together is state.ts.
 
 import { fromBinary } from '@bufbuild/protobuf';
-import type { Endpoint } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
+import type { Endpoint, Revocation } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import {
   AuthorizationSchema,
   DescriptorSetSchema,
   EndpointSchema,
   ModelSchema,
   ProviderSchema,
+  RevocationSchema,
   RouteSchema,
   ServiceSchema,
   TelemetrySchema,
@@ -16,6 +17,7 @@ import {
 import { compileMethods, type MethodIndex } from '../../proto/kit/transcoded-methods.ts';
 import type { ResourceBytes, ResourceError } from '../base/messages.ts';
 import { type CompiledAuthorization, compileAuthorization } from '../filters/authorization/compile.ts';
+import type { Revoked } from '../identity/revoked.ts';
 import { type CompileError, linearRegex } from './compile-match.ts';
 import { type CompiledRouteResource, compileRoute } from './compile-route.ts';
 import {
@@ -37,6 +39,7 @@ export interface Changes {
   /** Services whose endpoints changed. */
   readonly endpoints: Set<string>;
   telemetry: boolean;
+  revocations: boolean;
 }
 
 /** The compiled resources of one worker. */
@@ -51,6 +54,7 @@ export class Resources {
   readonly descriptors = new Map<string, MethodIndex>();
   readonly providers = new Map<string, CompiledProvider>();
   readonly models = new Map<string, CompiledModel>();
+  readonly revocations = new Map<string, Revocation>();
   readonly telemetries = new Map<string, CompiledTelemetryResource>();
   private readonly serviceOfEndpoint = new Map<string, string>();
 
@@ -67,6 +71,13 @@ export class Resources {
     if (errors.length === 0) return null;
     const error = errors.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`)).join('; ');
     return { typeUrl: resource.typeUrl, name: resource.name, error };
+  }
+
+  /** All of them, as connections are held against. */
+  revoked(): Revoked {
+    const all = [...this.revocations.values()].map(({ subject }) => subject);
+    const of = (kind: 'serial' | 'spiffeId') => new Set(all.flatMap((one) => (one.case === kind ? [one.value] : [])));
+    return { serials: of('serial'), spiffeIds: of('spiffeId') };
   }
 
   remove(typeUrl: string, name: string, changes: Changes): void {
@@ -93,6 +104,10 @@ export class Resources {
         break;
       case 'Model':
         this.models.delete(name);
+        break;
+      case 'Revocation':
+        this.revocations.delete(name);
+        changes.revocations = true;
         break;
       case 'Telemetry':
         this.telemetries.delete(name);
@@ -142,6 +157,14 @@ export class Resources {
       case 'Model': {
         const model = compileModel(fromBinary(ModelSchema, bytes), errors);
         if (model !== null) this.models.set(name, model);
+        return;
+      }
+      case 'Revocation': {
+        const revocation = fromBinary(RevocationSchema, bytes);
+        if (revocation.subject.case === undefined)
+          errors.push({ path: 'subject', message: 'of a kind that this sidecar does not know: upgrade this sidecar' });
+        else this.revocations.set(name, revocation);
+        changes.revocations = true;
         return;
       }
       case 'Telemetry':

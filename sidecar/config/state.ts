@@ -95,7 +95,7 @@ export class ConfigState {
   ): Generator<void, ResourceError[]> {
     const { resources } = this;
     const errors: ResourceError[] = [];
-    const changes: Changes = { services: new Set(), endpoints: new Set(), telemetry: false };
+    const changes: Changes = { services: new Set(), endpoints: new Set(), telemetry: false, revocations: false };
     for (const resource of upserts) {
       const error = resources.upsert(resource, changes);
       if (error !== null) errors.push(error);
@@ -121,6 +121,7 @@ export class ConfigState {
     const providers = buildProviders(this.resources, this.targets, this.names, telemetry);
     const models = buildModels(this.context.namespace, this.resources, providers);
     const snapshot = { table, services, ownServices, providers, models, telemetry };
+    if (changes.revocations) this.context.peers.take(resources.revoked());
     this.context.publish(snapshot);
     this.targets.retain(snapshot);
     this.names.retain((slot) => services.has(slot) || providers.has(slot.replace(/^provider /, '')));

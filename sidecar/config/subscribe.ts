@@ -18,6 +18,7 @@ import {
   EndpointSchema,
   ModelSchema,
   ProviderSchema,
+  RevocationSchema,
   RouteSchema,
   ServiceSchema,
   TelemetrySchema,
@@ -29,6 +30,7 @@ import type { ResourceBytes, ResourceError } from '../base/messages.ts';
 /** Every type of weft.mesh.v1, what others point to first: the first answers come in this order. */
 export const TYPE_URLS: readonly string[] = [
   TrustBundleSchema,
+  RevocationSchema,
   DescriptorSetSchema,
   ServiceSchema,
   EndpointSchema,

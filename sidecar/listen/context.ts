@@ -4,6 +4,7 @@
 import type { SecureContext } from 'node:tls';
 import type { ListenerConfig, WorkerIdentity, WorkerStart } from '../base/messages.ts';
 import type { PeerIdentity } from '../filters/authorization/run.ts';
+import type { LivePeers } from '../identity/revoked.ts';
 import type { ServeContext } from '../proxy/origin.ts';
 import type { TellRefusals } from './refusal-log.ts';
 
@@ -36,6 +37,8 @@ export interface WorkerContext extends ServeContext {
   identity: IdentityState | null;
   /** Whether a drain has begun there: connections accepted in the last moment drain at once. */
   isDraining(listener: Accepted['listener']): boolean;
+  /** The mesh peers that are connected, and who of them is revoked. */
+  readonly peers: LivePeers;
   /** Adds an accepted connection until the returned function is called (its close). Also counts `connections` by listener. */
   track(connection: Accepted): () => void;
   /** Counts a connection or a request that a guard ended. */

@@ -75,14 +75,23 @@ class Inbound {
     const port = portOf(this.context.snapshot, socket.servername || '');
     if (port === null) return this.refuse(socket, 'serverName');
     const peer = this.identify(socket);
-    if (typeof peer === 'string' && port.own.tls === 'mutual') return this.refuse(socket, peer);
+    // Who is revoked is not let in as nobody either.
+    if (typeof peer === 'string' && (port.own.tls === 'mutual' || peer === 'revoked')) return this.refuse(socket, peer);
     this.serve(socket, port, typeof peer === 'string' ? null : peer, socket.alpnProtocol || 'http/1.1');
   }
 
   private identify(socket: TLSSocket): PeerIdentity | HandshakeFailure {
     const failure = certificateFailure(socket);
     if (failure !== null) return failure;
-    return peerOf(socket.getPeerX509Certificate()?.raw ?? Buffer.alloc(0), this.context.start.trustDomain);
+    const certificate = socket.getPeerX509Certificate();
+    const peer = peerOf(certificate?.raw ?? Buffer.alloc(0), this.context.start.trustDomain);
+    if (typeof peer === 'string' || certificate === undefined) return peer;
+    const { peers } = this.context;
+    const shown = { serial: certificate.serialNumber, spiffeId: peer.spiffeId };
+    if (peers.refusal(shown) !== null) return 'revoked';
+    const release = peers.hold({ ...shown, side: 'inbound', end: (error) => void socket.destroy(error) });
+    socket.once('close', release);
+    return peer;
   }
 
   /** @param alpn null: in the clear, where the first bytes tell. */

@@ -22,6 +22,7 @@ const REFUSED: Readonly<Record<HandshakeFailure, string | null>> = {
   expired: "the caller's certificate has expired or is not valid yet; are the clocks right?",
   spiffeId: "the caller's certificate holds not exactly one SPIFFE id",
   trustDomain: "the caller's certificate is of another trust domain",
+  revoked: 'the caller is revoked; weft get revocations says why, and who is',
   plaintext: 'the caller spoke no TLS, and no port here is OFF; does it call past its own sidecar?',
 };
 

@@ -6,6 +6,7 @@ import type { FromWorker, WorkerIdentity, WorkerStart } from '../base/messages.t
 import { Overload } from '../base/overload.ts';
 import { TimerWheel, WheelTimer } from '../base/timer-wheel.ts';
 import { EMPTY_SNAPSHOT, type Snapshot } from '../config/snapshot.ts';
+import { LivePeers } from '../identity/revoked.ts';
 import type { Origin } from '../proxy/origin.ts';
 import { RequestStats } from '../telemetry/request-stats.ts';
 import { TelemetryBuffer } from '../telemetry/worker-buffer.ts';
@@ -29,6 +30,10 @@ export class LiveContext implements WorkerContext {
   readonly overload: Overload<Accepted>;
   snapshot: Snapshot = EMPTY_SNAPSHOT;
   identity: IdentityState | null = null;
+  readonly peers = new LivePeers((ended) => {
+    this.series.counter('revoked', ended.side).add(ended.count);
+    this.post({ type: 'peerRevoked', ...ended });
+  });
   private readonly post: (message: FromWorker) => void;
   private readonly open = new Set<Accepted>();
   private readonly identityListeners: ((state: IdentityState) => void)[] = [];

@@ -3,6 +3,8 @@
 
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls';
+import { uriName } from '../../proto/kit/san.ts';
+import type { LivePeers } from '../identity/revoked.ts';
 import { ProxyError } from '../wire/error.ts';
 import { Http1ClientConnection } from '../wire/http1/client.ts';
 import { Http2ClientConnection } from '../wire/http2/client.ts';
@@ -19,6 +21,8 @@ export interface EndpointTls {
   alpn: 'h2' | 'http/1.1';
   /** Says what is wrong with the peer's certificate (DER), or null. Null: the name must match `serverName`, as on the web. */
   verify: ((certificate: Buffer) => string | null) | null;
+  /** Where a mesh peer is held while it is connected; null: not of the mesh. */
+  peers: LivePeers | null;
 }
 
 /** Hears what happens on the connections of an endpoint. */
@@ -124,7 +128,17 @@ function verifyPeer(address: EndpointAddress, socket: Socket): string | null {
   const agreed = secure.alpnProtocol === address.tls.alpn || (!secure.alpnProtocol && address.tls.alpn === 'http/1.1');
   if (!agreed) return `did not agree to ALPN ${address.tls.alpn}; does it speak that protocol?`;
   if (address.tls.verify === null) return null;
-  return address.tls.verify(secure.getPeerX509Certificate()?.raw ?? Buffer.alloc(0));
+  const certificate = secure.getPeerX509Certificate();
+  const raw = certificate?.raw ?? Buffer.alloc(0);
+  const wrong = address.tls.verify(raw);
+  const { peers } = address.tls;
+  if (wrong !== null || peers === null || certificate === undefined) return wrong;
+  const peer = { serial: certificate.serialNumber, spiffeId: uriName(raw) ?? '' };
+  const revoked = peers.refusal(peer);
+  if (revoked !== null) return revoked;
+  const release = peers.hold({ ...peer, side: 'outbound', end: (error) => void secure.destroy(error) });
+  secure.once('close', release);
+  return null;
 }
 
 function attach(address: EndpointAddress, wire: WireSocket, observer: ConnectionObserver, heard: DialObserver): void {

@@ -5,6 +5,7 @@ import type { SecureContext } from 'node:tls';
 import { verifySpiffe } from '../../proto/kit/san.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
+import type { LivePeers } from '../identity/revoked.ts';
 import { ProxyError } from '../wire/error.ts';
 import { createOutwardContext, type OutwardVersion } from '../wire/tls.ts';
 import { type Balancer, leastRequest, roundRobin } from './balancer.ts';
@@ -18,6 +19,8 @@ export interface UpstreamContext extends PoolTime {
   readonly random: Random;
   /** Key, chain and roots of this workload; null before its first identity. Asked at each dial. */
   secureContext(): SecureContext | null;
+  /** The mesh peers that are connected, and who of them is revoked. */
+  readonly peers: LivePeers;
 }
 
 /** How endpoints without a sidecar are reached; those with one always over mutual TLS. */
@@ -181,7 +184,7 @@ export class Upstream {
     if (mode === 'off') return null;
     if (mode === 'simple') {
       const alpn = this.isHttp2(endpoint) ? 'h2' : 'http/1.1';
-      return { context: this.simpleContext(), serverName: this.settings.serverName, alpn, verify: null };
+      return { context: this.simpleContext(), serverName: this.settings.serverName, alpn, verify: null, peers: null };
     }
     const context = this.context.secureContext();
     if (context === null) {
@@ -194,6 +197,7 @@ export class Upstream {
       serverName: meshName,
       alpn: 'h2',
       verify: (certificate) => verifySpiffe(certificate, identities),
+      peers: this.context.peers,
     };
   }
 

@@ -97,6 +97,7 @@ export type HandshakeFailure =
   | 'expired' // or not valid yet
   | 'spiffeId' // not exactly one, or not of SPIFFE's form
   | 'trustDomain'
+  | 'revoked' // the certificate, or its identity
   | 'plaintext'; // no port here allows it
 
 /** What a TLS server asks and tells. */

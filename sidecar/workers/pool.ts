@@ -8,6 +8,7 @@ import type {
   FromWorker,
   HandshakesRefused,
   ListenerConfig,
+  PeerRevoked,
   ResourceBytes,
   ResourceError,
   TelemetryRecord,
@@ -51,6 +52,8 @@ export interface PoolOwner {
   onContained(stack: string): void;
   /** Handshakes on the inbound port; at most one call a minute, reason and worker. */
   onRefused(refused: HandshakesRefused): void;
+  /** Open connections ended because the peer was revoked. */
+  onRevoked(revoked: PeerRevoked): void;
   /** A worker could not open a local port of a policy. */
   onPortLost(port: number, reason: string): void;
   /** What a worker that started refused of the config in force. */
@@ -249,6 +252,9 @@ export class WorkerPool {
         return;
       case 'handshakesRefused':
         this.#owner.onRefused(message);
+        return;
+      case 'peerRevoked':
+        this.#owner.onRevoked(message);
         return;
       case 'contained':
         this.#owner.onContained(message.stack);

@@ -223,7 +223,7 @@ function accepted(documents: readonly object[]): Resource[] {
 /** Puts what one identity gets into a sidecar. */
 function compileAll(resources: readonly Resource[], serviceAccount: string, namespace: string): void {
   const sidecar = new Resources();
-  const changes = { services: new Set<string>(), endpoints: new Set<string>(), telemetry: false };
+  const changes = { services: new Set<string>(), endpoints: new Set<string>(), telemetry: false, revocations: false };
   for (const { schema, name, message } of needs(resources, { trustDomain: 't', namespace, serviceAccount })) {
     const typeUrl = `type.googleapis.com/${schema.typeName}`;
     expect(sidecar.upsert({ typeUrl, name, version: '1', bytes: toBinary(schema, message) }, changes)).toBeNull();

@@ -330,6 +330,7 @@ async function apply(baseUrl: string, caPem: string): Promise<void> {
     namespace: 'shop',
     apps: [],
     secureContext: () => null,
+    peers: rig.context.peers,
     spiffeId: () => '',
     announce() {},
     publish: (snapshot) => {

@@ -79,6 +79,7 @@ async function dial(port: number, allowed: string, withCertificate = true): Prom
     context,
     serverName: '80.orders.shop',
     alpn: 'h2' as const,
+    peers: null,
     verify: (der: Buffer) => verifySpiffe(der, new Set([allowed])),
   };
   return new Promise((resolve) => {

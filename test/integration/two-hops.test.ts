@@ -100,6 +100,7 @@ function mesh(appPort: number, protocol: PortProtocol, receiver = SERVICE, ownRu
       context: secureContext,
       serverName: `80.${hostOf(receiver)}`,
       alpn: 'h2',
+      peers: null,
       verify: (certificate) => verifySpiffe(certificate, new Set(['spiffe://mesh.local/ns/shop/sa/orders'])),
     },
     connectTimeoutMs: 5000,

@@ -14,6 +14,7 @@ import {
   type PortTls,
   type Snapshot,
 } from '../../sidecar/config/snapshot.ts';
+import { LivePeers } from '../../sidecar/identity/revoked.ts';
 import type { Accepted, IdentityState, OpenListener, WorkerContext } from '../../sidecar/listen/context.ts';
 import { RequestStats } from '../../sidecar/telemetry/request-stats.ts';
 import { TelemetryBuffer } from '../../sidecar/telemetry/worker-buffer.ts';
@@ -31,6 +32,8 @@ export interface ListenerRig {
   readonly records: TelemetryRecord[];
   /** What main would log of refused handshakes: `reason count peer`. */
   readonly refusals: string[];
+  /** Of connections whose peer was revoked: `side spiffeId count`. */
+  readonly ended: string[];
   /** Open connections. */
   readonly connections: Set<Accepted>;
   setIdentity(identity: WorkerIdentity): void;
@@ -79,6 +82,7 @@ export async function listenerRig(
 ): Promise<ListenerRig> {
   const records: TelemetryRecord[] = [];
   const refusals: string[] = [];
+  const ended: string[] = [];
   const counters = createCounterMemory(2, 4096);
   const slots = new Map<string, number>();
   const post = (message: FromWorker): void => {
@@ -122,6 +126,7 @@ export async function listenerRig(
       spans: false,
     },
     identity: null,
+    peers: new LivePeers(({ side, spiffeId, count }) => ended.push(`${side} ${spiffeId} ${count}`)),
     isDraining: () => false,
     overload: { rung: 0 },
     guard: (kind, name) => series.counter('guards', kind, name).add(1),
@@ -144,6 +149,7 @@ export async function listenerRig(
     context,
     records,
     refusals,
+    ended,
     connections,
     setIdentity(identity) {
       const [, , trustDomain = '', , namespace = ''] = identity.spiffeId.split('/');

@@ -74,7 +74,7 @@ const REDIRECTS_MAX = 60;
 /** As the caller's worker builds it from what the control plane renders. */
 function tableOf(resources: readonly Resource[]): RouteTable {
   const worker = new Resources();
-  const changes = { services: new Set<string>(), endpoints: new Set<string>(), telemetry: false };
+  const changes = { services: new Set<string>(), endpoints: new Set<string>(), telemetry: false, revocations: false };
   for (const { schema, name, message } of needs(resources, CALLER)) {
     const typeUrl = `type.googleapis.com/${schema.typeName}`;
     worker.upsert({ typeUrl, name, version: '1', bytes: toBinary(schema, message) }, changes);

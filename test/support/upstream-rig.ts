@@ -2,6 +2,7 @@
 
 import { threadClock } from '../../sidecar/base/clock.ts';
 import { TimerWheel } from '../../sidecar/base/timer-wheel.ts';
+import { LivePeers } from '../../sidecar/identity/revoked.ts';
 import { OUTLIER_DEFAULTS } from '../../sidecar/upstream/outlier.ts';
 import { Upstream, type UpstreamContext, type UpstreamSettings } from '../../sidecar/upstream/upstream.ts';
 import { Head, type HttpStream, type StreamEvents } from '../../sidecar/wire/stream.ts';
@@ -45,6 +46,7 @@ export function upstreamRig(
     wheel: new TimerWheel(threadClock),
     random: Math.random,
     secureContext: () => null,
+    peers: new LivePeers(() => {}),
     ...parts,
   };
   const upstream = new Upstream(context, { ...SETTINGS, ...settings });
