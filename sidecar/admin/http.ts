@@ -1,10 +1,13 @@
 // The small HTTP servers off the data path: admin, metrics, readiness. Each is a table of paths; what it does not know
 // is 404, and another method than the table's is 405.
 
-import { createServer, type IncomingMessage, type Server } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { isLocalName } from '../base/local-name.ts';
 import { portError } from '../workers/ports.ts';
+
+// An import of node:http makes the names of its exports, and with them compiles an HTTP client of 7 MB.
+const { createServer } = process.getBuiltinModule('node:http');
 
 /** What a handler answers. A body that is not text is sent as JSON. */
 export interface Reply {

@@ -28,12 +28,10 @@ const entryUsers = [/^(sidecar|control-plane)\/(main|app|worker)\.ts$/, /^(deplo
 /** Where every byte of a request passes. */
 const dataPath = ['wire', 'listen', 'proxy', 'filters', 'upstream', 'transcode', 'ai'];
 
-/** The texts of statuses are a table, and no client or server. */
-const harmlessImport = /^import \{ STATUS_CODES \} from 'node:http'$/;
-
 /** From: packages that must not be reachable by a static import, with the reason printed. */
 const forbiddenPackages = [
   ['sidecar/', /^(@bufbuild\/protovalidate|@connectrpc\/|commander)/, 'the sidecar never loads it (memory)'],
+  ['sidecar/', /^node:https?$/, 'it compiles an HTTP client (memory): process.getBuiltinModule gives it without'],
   ['sidecar/wire/', /^(?!node:)/, 'the wire knows Node and nothing else'],
   ['sidecar/proxy/', /^(@grpc\/|prom-client|undici|jose|@peculiar\/|pino)/, 'workers never load it'],
   ...dataPath.map((folder) => [`sidecar/${folder}/`, /^(node:)?http(s|2)?$/, 'the data path has codecs of its own']),
@@ -64,8 +62,7 @@ function scan(file) {
       const target = posix.join(posix.dirname(file), specifier);
       checkDirection(at, file, target);
       if (type === undefined && dynamic === undefined) runtime.push(target);
-    } else if (type === undefined && !harmlessImport.test(match[0]))
-      checkPackage(at, file, specifier, dynamic !== undefined);
+    } else if (type === undefined) checkPackage(at, file, specifier, dynamic !== undefined);
   }
   return runtime;
 }

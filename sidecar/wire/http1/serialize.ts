@@ -1,17 +1,17 @@
 // Heads to bytes: one latin1 string per head, and the framing it promises. Whatever put a field into the list, the
 // bytes hold exactly the lines they should: nothing set by a filter or a transcoder can smuggle a second message.
 
-import { STATUS_CODES } from 'node:http';
 import { ProxyError } from '../error.ts';
 import type { HeaderList } from '../headers.ts';
 import type { Head } from '../stream.ts';
+import { REASONS } from './reasons.ts';
 
 /** How a body is delimited: not at all, by Content-Length, by chunks, by the connection's end, or raw after 101 and CONNECT. */
 export type Framing = 'none' | 'length' | 'chunked' | 'close' | 'tunnel';
 
 const statusLines: string[] = [];
 for (let status = 100; status < 1000; status++) {
-  statusLines[status] = `HTTP/1.1 ${status} ${STATUS_CODES[String(status)] ?? ''}\r\n`;
+  statusLines[status] = `HTTP/1.1 ${status} ${REASONS.get(status) ?? ''}\r\n`;
 }
 
 const BEYOND_LATIN1 = /[\u0100-\uffff]/;

@@ -68,7 +68,7 @@ describe('an HTTP/1.1 server connection', () => {
       if (event.startsWith('POST')) stream.writeHead(Head.response(413, []), true);
     });
     const text = await exchange(served.port, 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\nabc', null);
-    expect(text).toBe('HTTP/1.1 413 Payload Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n');
+    expect(text).toBe('HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n');
   });
 
   test.each([
