@@ -17,6 +17,7 @@ import { type Attest, DISCOVERY_DEFINITION, discoveryService } from './discovery
 import { Sessions } from './discovery/sessions.ts';
 import { attestPeer, attestTool } from './identity/attest.ts';
 import { openAuthority } from './identity/authority.ts';
+import { RevocationStore } from './identity/revocations.ts';
 import { serverCredentials } from './identity/server-credentials.ts';
 import { IDENTITY_DEFINITION, identityService } from './identity/service.ts';
 import { SignLimit } from './identity/sign-limit.ts';
@@ -69,6 +70,10 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     const { trustDomain } = authority;
     const { rootKeyHash } = authority;
     const tokens = await open(() => new TokenStore({ dataDir: options.dataDir, trustDomain, rootKeyHash, now }));
+    const revocations = await open(
+      () =>
+        new RevocationStore({ dataDir: options.dataDir, trustDomain, now, certificateTtlMs: options.certificateTtl }),
+    );
     const adminToken = randomBytes(32).toString('base64url');
     await open(() => writePrivateFile(join(options.dataDir, 'admin.token'), `${adminToken}\n`));
     const tls = await serverCredentials(authority, serverNames(options.host), now, (renewed) => {
@@ -92,8 +97,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       onChange(state) {
         log.info({ revision: state.revision, problems: state.problems.length }, 'policies changed');
         take(state);
-        policies = new PolicyNeeds(state.resources, trust, policies);
-        index.setPolicies((id) => policies.of(id));
+        renewNeeds(state);
         registry.setPolicies(state.resources);
       },
       onTrouble: (error) => log.warn({ error: error.message }, 'watching policies failed; comparing at intervals'),
@@ -106,8 +110,12 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     take(source.state);
 
     // The index and those who write to it: policies and registered workloads.
-    const trust = { trustDomain, roots: authority.trustBundle };
-    let policies = new PolicyNeeds(source.state.resources, trust, null);
+    const trust = () => ({ trustDomain, roots: authority.trustBundle, revocations: revocations.list() });
+    let policies = new PolicyNeeds(source.state.resources, trust(), null);
+    const renewNeeds = (state: PolicyState): void => {
+      policies = new PolicyNeeds(state.resources, trust(), policies);
+      index.setPolicies((id) => policies.of(id));
+    };
     const index = new Index((id) => policies.of(id));
     const registry = await open(
       () =>
@@ -148,23 +156,28 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     const metrics = createMetrics({
       sidecars: () => sessions.list().length,
       registrations: () => registry.size,
+      revocations: () => revocations.list().length,
       policyProblems: () => source.state.problems.length,
       revision: () => source.state.revision,
     });
 
     // gRPC for machines.
-    const attest = (call: Parameters<typeof attestPeer>[0]) => attestPeer(call, trustDomain, now());
-    const signing = identityService({ authority, tokens, limit: new SignLimit(() => performance.now()) }, now, {
-      onSigned(spiffeId, credential, expiresAtMs) {
-        metrics.signed.inc({ credential });
-        log.info({ spiffeId, credential, expiresAt: new Date(expiresAtMs).toISOString() }, 'certificate signed');
+    const attest = (call: Parameters<typeof attestPeer>[0]) => attestPeer(call, trustDomain, now(), revocations);
+    const signing = identityService(
+      { authority, tokens, revocations, limit: new SignLimit(() => performance.now()) },
+      now,
+      {
+        onSigned(spiffeId, credential, expiresAtMs) {
+          metrics.signed.inc({ credential });
+          log.info({ spiffeId, credential, expiresAt: new Date(expiresAtMs).toISOString() }, 'certificate signed');
+        },
+        onRefused(code, error) {
+          metrics.signRefused.inc({ code });
+          log.warn({ code, error }, 'certificate refused');
+        },
+        onFailure: (error) => log.error({ error: error.stack }, 'signing failed'),
       },
-      onRefused(code, error) {
-        metrics.signRefused.inc({ code });
-        log.warn({ code, error }, 'certificate refused');
-      },
-      onFailure: (error) => log.error({ error: error.stack }, 'signing failed'),
-    });
+    );
     const workloads = workloadService(registry, attest, {
       onRegister({ spiffeId, workloadId }, peer, endpoints) {
         metrics.registered.inc({ outcome: 'taken' });
@@ -189,7 +202,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
         index,
         (call) => {
           const peer = attest(call);
-          return peer.ok ? { spiffeId: peer.spiffeId } : { error: peer.error };
+          return peer.ok ? { spiffeId: peer.spiffeId, serial: peer.serial } : { error: peer.error };
         },
         sessions,
       ),
@@ -205,7 +218,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       plaintext.addService(IDENTITY_DEFINITION, signing);
       const asTool: Attest = (call) => {
         const tool = attestTool(call, adminToken, trustDomain);
-        return tool.ok ? { spiffeId: tool.spiffeId } : { error: tool.error };
+        return tool.ok ? { spiffeId: tool.spiffeId, serial: '' } : { error: tool.error };
       };
       plaintext.addService(DISCOVERY_DEFINITION, discoveryService(index, asTool, sessions));
       const insecure = ServerCredentials.createInsecure();
@@ -227,6 +240,15 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       status: () => ({ policies: source.state, sessions: sessions.list(), workloadIds }),
       trustDomain,
       tokens,
+      revocations,
+      onRevocations() {
+        log.warn({ revocations: revocations.list().length }, 'revocations changed');
+        renewNeeds(source.state);
+        sessions.endRefused((peer) => revocations.refusal(peer));
+        workloads
+          .endRefused((peer) => revocations.refusal(peer))
+          .catch((error: Error) => log.error({ error: error.stack }, 'a withdrawal could not be stored'));
+      },
       needsOf: (spiffeId) => index.snapshot(spiffeId),
       endpoints: () => registry.endpoints(),
       onFailure: (error) => log.error({ error: error.stack }, 'an API call failed'),

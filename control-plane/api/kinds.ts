@@ -4,8 +4,8 @@
 import { nearest } from '../../proto/kit/nearest.ts';
 import { SCHEMAS } from '../model/resource.ts';
 
-/** Kinds of ListResources: the policies, and the workloads that registered. */
-export const LISTED_KINDS: readonly string[] = [...Object.keys(SCHEMAS), 'Endpoint'];
+/** Kinds of ListResources: the policies, the workloads that registered, and who is revoked. */
+export const LISTED_KINDS: readonly string[] = [...Object.keys(SCHEMAS), 'Endpoint', 'Revocation'];
 
 /** Plurals that are not the kind with an `s`. */
 const PLURALS: Readonly<Record<string, string>> = { Telemetry: 'telemetries' };

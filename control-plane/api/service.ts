@@ -9,13 +9,17 @@ import {
   ListResourcesResponseSchema,
   type MeshService,
   RenderResponseSchema,
+  type RevokeRequest,
+  RevokeResponseSchema,
 } from '../../proto/gen/weft/api/v1/api_pb.js';
-import { EndpointSchema, SnapshotSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
+import { EndpointSchema, RevocationSchema, SnapshotSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import { encodeJoinToken } from '../../proto/kit/join-token.ts';
-import { formatSpiffeId } from '../../proto/kit/spiffe.ts';
+import { formatSpiffeId, parseSpiffeId } from '../../proto/kit/spiffe.ts';
 import type { Session } from '../discovery/sessions.ts';
+import { type RevocationStore, type Revoked, type RevokeResult, revocationName } from '../identity/revocations.ts';
 import type { TokenStore } from '../identity/tokens.ts';
 import type { EncodedResource } from '../index/encoded.ts';
+import { encodeRevocation } from '../index/policy-needs.ts';
 import { SCHEMAS } from '../model/resource.ts';
 import type { PolicyState } from '../source/watch.ts';
 import { findKind, unknownKind } from './kinds.ts';
@@ -24,6 +28,9 @@ import { findKind, unknownKind } from './kinds.ts';
 export interface ApiParts {
   readonly trustDomain: string;
   readonly tokens: TokenStore;
+  readonly revocations: RevocationStore;
+  /** After each change of them: tells sidecars, ends what is refused. */
+  onRevocations(): void;
   /** Everything, as it is at this moment. */
   status(): {
     readonly policies: PolicyState;
@@ -66,7 +73,12 @@ export function meshService(parts: ApiParts): ServiceImpl<typeof MeshService> {
     listResources({ kind: written, namespace, name }) {
       const kind = findKind(written);
       if (kind === null) throw new ConnectError(unknownKind(written), Code.InvalidArgument);
-      const all = kind === 'Endpoint' ? listEndpoints(parts) : listPolicies(parts.status().policies, kind);
+      const all =
+        kind === 'Endpoint'
+          ? listEndpoints(parts)
+          : kind === 'Revocation'
+            ? listRevocations(parts)
+            : listPolicies(parts.status().policies, kind);
       const wanted = all.filter(
         (one) => (namespace === '' || one.namespace === namespace) && (name === '' || one.name === name),
       );
@@ -103,7 +115,33 @@ export function meshService(parts: ApiParts): ServiceImpl<typeof MeshService> {
         expiresAt: timestampFromMs(issued.token.expiresAtMs),
       });
     },
+    revoke({ subject, namespace, reason, lift }) {
+      const named = revokedBy(parts, subject, namespace || 'default');
+      let result: RevokeResult;
+      try {
+        result = lift ? parts.revocations.lift(named) : parts.revocations.revoke(named, reason);
+      } catch (error) {
+        parts.onFailure(error as Error);
+        throw new ConnectError('it could not be stored; the log of the control plane says why', Code.Internal);
+      }
+      if (!result.ok) throw new ConnectError(result.error, Code.InvalidArgument);
+      parts.onRevocations();
+      const { expiresAtMs } = result.revocation;
+      return create(RevokeResponseSchema, {
+        name: revocationName(result.revocation),
+        ...(lift || expiresAtMs === 0 ? {} : { expiresAt: timestampFromMs(expiresAtMs) }),
+        sidecars: parts.status().sessions.length,
+      });
+    },
   };
+}
+
+function revokedBy(parts: ApiParts, subject: RevokeRequest['subject'], namespace: string): Revoked {
+  if (subject.case === 'serial') return { serial: subject.value, spiffeId: '' };
+  if (subject.case === undefined) return { serial: '', spiffeId: '' };
+  const spiffe = formatSpiffeId({ trustDomain: parts.trustDomain, namespace, serviceAccount: subject.value });
+  if (!spiffe.ok) throw new ConnectError(spiffe.error, Code.InvalidArgument);
+  return { serial: '', spiffeId: spiffe.id };
 }
 
 interface Listed {
@@ -120,6 +158,18 @@ function listPolicies(policies: PolicyState, kind: string): Listed[] {
       const json = { kind, ...(toJson(schema, resource.message) as object) };
       return { namespace: resource.namespace, name: resource.name, json };
     });
+}
+
+/** A revocation's name is the service account, or the serial number, which is of no namespace. */
+function listRevocations(parts: ApiParts): Listed[] {
+  return parts.revocations.list().map((revocation) => {
+    const parsed = parseSpiffeId(revocation.spiffeId);
+    const name = parsed.ok ? parsed.identity.serviceAccount : revocation.serial;
+    const namespace = parsed.ok ? parsed.identity.namespace : '';
+    const message = fromBinary(RevocationSchema, encodeRevocation(revocation).bytes);
+    const json = { kind: 'Revocation', metadata: { name, namespace }, spec: toJson(RevocationSchema, message) };
+    return { namespace, name, json };
+  });
 }
 
 /** An endpoint's name is that of its workload; its namespace that of its Service. */

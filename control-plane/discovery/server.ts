@@ -13,13 +13,13 @@ import { DiscoveryStream, type RejectedResource, type StreamObserver } from './s
 
 type DeltaCall = ServerDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
 
-/** The attested SPIFFE id of the caller, or why there is none. Never looks at what the caller says of itself. */
-export type Attest = (call: DeltaCall) => { spiffeId: string } | { error: string };
+/** The attested SPIFFE id of the caller and its certificate's serial number (empty without one), or why there is none. Never looks at what the caller says of itself. */
+export type Attest = (call: DeltaCall) => { spiffeId: string; serial: string } | { error: string };
 
 /** Hears what happens on every stream, for status, logs and metrics. */
 export interface DiscoveryObserver {
   /** `peer` is the caller's address, which tells streams of one identity apart; `end` closes it with UNAVAILABLE and a reason. */
-  onOpen(stream: DiscoveryStream, peer: string, end: (reason: string) => void): void;
+  onOpen(stream: DiscoveryStream, peer: string, serial: string, end: (reason: string) => void): void;
   onSend(stream: DiscoveryStream, typeUrl: string, bytes: number): void;
   onAck(stream: DiscoveryStream, typeUrl: string, waitMs: number): void;
   onReject(
@@ -84,7 +84,7 @@ function serve(call: DeltaCall, index: Index, attest: Attest, observer: Discover
     stream.close();
     observer.onClose(stream);
   };
-  observer.onOpen(stream, call.getPeer(), (reason) => {
+  observer.onOpen(stream, call.getPeer(), identity.serial, (reason) => {
     if (!open) return;
     refuse(call, status.UNAVAILABLE, reason);
     close();

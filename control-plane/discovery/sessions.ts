@@ -8,6 +8,8 @@ export interface Session {
   readonly stream: DiscoveryStream;
   /** Address and port of its connection, which its registration shares. */
   readonly peer: string;
+  /** Of the certificate that it showed; empty without one. */
+  readonly serial: string;
   readonly connectedAtMs: number;
   end(reason: string): void;
 }
@@ -46,8 +48,8 @@ export class Sessions implements DiscoveryObserver {
     return [...this.#open.values()];
   }
 
-  onOpen(stream: DiscoveryStream, peer: string, end: (reason: string) => void): void {
-    const session = { stream, peer, end, connectedAtMs: this.#now() };
+  onOpen(stream: DiscoveryStream, peer: string, serial: string, end: (reason: string) => void): void {
+    const session = { stream, peer, serial, end, connectedAtMs: this.#now() };
     this.#open.set(stream, session);
     this.#events.onOpen(session);
   }
@@ -84,6 +86,14 @@ export class Sessions implements DiscoveryObserver {
       if (stream.unansweredMs > ACK_TIMEOUT_MS) {
         end(`no ACK or NACK for ${ACK_TIMEOUT_MS / 1000} s; connect again`);
       }
+    }
+  }
+
+  /** Ends the streams of those for whom `refusal` has a reason. */
+  endRefused(refusal: (peer: { readonly serial: string; readonly spiffeId: string }) => string | null): void {
+    for (const { stream, serial, end } of this.list()) {
+      const why = refusal({ serial, spiffeId: stream.spiffeId });
+      if (why !== null) end(why);
     }
   }
 

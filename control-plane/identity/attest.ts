@@ -4,19 +4,31 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import type { ServerDuplexStream, ServerUnaryCall } from '@grpc/grpc-js';
 import { uriName } from '../../proto/kit/san.ts';
 import { type Identity, parseSpiffeId, type SpiffeId } from '../../proto/kit/spiffe.ts';
+import type { RevocationStore } from './revocations.ts';
 
 type AnyCall = Pick<ServerDuplexStream<unknown, unknown> | ServerUnaryCall<unknown, unknown>, 'getAuthContext'>;
 
 /** The attested peer, or why there is none. */
 export type Attested =
-  | { readonly ok: true; readonly spiffeId: SpiffeId; readonly identity: Identity }
+  | {
+      readonly ok: true;
+      readonly spiffeId: SpiffeId;
+      readonly identity: Identity;
+      /** Of its certificate; empty without one. */
+      readonly serial: string;
+    }
   | { readonly ok: false; readonly error: string };
 
 /**
  * The peer's identity. TLS has verified chain and key during the handshake, or there is no certificate here; the
- * dates are held against `nowMs` again, since a connection lives longer than a handshake.
+ * dates are held against `nowMs` again, since a connection lives longer than a handshake, and so are revocations.
  */
-export function attestPeer(call: AnyCall, trustDomain: string, nowMs: number): Attested {
+export function attestPeer(
+  call: AnyCall,
+  trustDomain: string,
+  nowMs: number,
+  revocations: Pick<RevocationStore, 'refusal'>,
+): Attested {
   const certificate = call.getAuthContext().sslPeerCertificate;
   if (certificate === undefined) {
     return refuse('no client certificate of this mesh; get one by Sign with a join token, and connect with it');
@@ -31,7 +43,9 @@ export function attestPeer(call: AnyCall, trustDomain: string, nowMs: number): A
   if (parsed.identity.trustDomain !== trustDomain) {
     return refuse(`${parsed.id} is not of this trust domain, ${trustDomain}`);
   }
-  return { ok: true, spiffeId: parsed.id, identity: parsed.identity };
+  const serial = certificate.serialNumber;
+  const why = revocations.refusal({ serial, spiffeId: parsed.id });
+  return why === null ? { ok: true, spiffeId: parsed.id, identity: parsed.identity, serial } : refuse(why);
 }
 
 /** The metadata key by which a tool without TLS says whose view it asks for. */
@@ -58,7 +72,7 @@ export function attestTool(
   if (!parsed.ok) return refuse(`say whose view it is to be by ${TOOL_IDENTITY}: ${parsed.error}`);
   if (parsed.identity.trustDomain !== trustDomain)
     return refuse(`${parsed.id} is not of this trust domain, ${trustDomain}`);
-  return { ok: true, spiffeId: parsed.id, identity: parsed.identity };
+  return { ok: true, spiffeId: parsed.id, identity: parsed.identity, serial: '' };
 }
 
 function refuse(error: string): Attested {

@@ -2,16 +2,17 @@
 // verify the request, and only then use up the single-use token. weft.identity.v1 Sign is this, less the transport.
 
 import { decodeJoinToken, type JoinToken } from '../../proto/kit/join-token.ts';
-import { parseSpiffeId } from '../../proto/kit/spiffe.ts';
+import { formatSpiffeId, parseSpiffeId } from '../../proto/kit/spiffe.ts';
 import { type Authority, type Issued, isReserved } from './authority.ts';
 import { checkCsr } from './csr.ts';
+import type { RevocationStore } from './revocations.ts';
 import type { SignLimit } from './sign-limit.ts';
 import type { TokenStore } from './tokens.ts';
 
-/** What proves the caller: a join token's text, or the SPIFFE id of its verified client certificate. */
+/** What proves the caller: a join token's text, or its verified client certificate. */
 export type Credential =
   | { readonly kind: 'joinToken'; readonly text: string }
-  | { readonly kind: 'peerCertificate'; readonly spiffeId: string };
+  | { readonly kind: 'peerCertificate'; readonly spiffeId: string; readonly serial: string };
 
 /** The certificate, or a refusal whose code is the gRPC status of the same name. */
 export type SignOutcome =
@@ -28,6 +29,7 @@ export type SignOutcome =
 export interface IssuerParts {
   readonly authority: Authority;
   readonly tokens: TokenStore;
+  readonly revocations: Pick<RevocationStore, 'refusal'>;
   readonly limit: SignLimit;
 }
 
@@ -64,7 +66,13 @@ function attest(parts: IssuerParts, credential: Credential): Attested | { readon
     const decoded = decodeJoinToken(credential.text);
     if (!decoded.ok) return decoded;
     const result = parts.tokens.check(decoded.token);
-    return result.ok ? { ...result, token: decoded.token } : result;
+    if (!result.ok) return result;
+    const { namespace, serviceAccount } = result;
+    const spiffe = formatSpiffeId({ trustDomain: parts.authority.trustDomain, namespace, serviceAccount });
+    if (!spiffe.ok) return spiffe;
+    // Before the token is used up: it is good again once the revocation is lifted.
+    const why = parts.revocations.refusal({ serial: '', spiffeId: spiffe.id });
+    return why === null ? { ...result, token: decoded.token } : { ok: false, error: why };
   }
   const peer = parseSpiffeId(credential.spiffeId);
   if (!peer.ok) return peer;
@@ -75,7 +83,8 @@ function attest(parts: IssuerParts, credential: Credential): Attested | { readon
   if (isReserved(namespace, serviceAccount)) {
     return { ok: false, error: `${peer.id} is the control plane's own identity` };
   }
-  return { ok: true, namespace, serviceAccount, token: null };
+  const why = parts.revocations.refusal({ serial: credential.serial, spiffeId: peer.id });
+  return why === null ? { ok: true, namespace, serviceAccount, token: null } : { ok: false, error: why };
 }
 
 function refuse(

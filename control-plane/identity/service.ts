@@ -41,7 +41,7 @@ export function identityService(
     answer: sendUnaryData<SignResponse>,
   ): Promise<void> => {
     const { csr, joinToken } = call.request;
-    const credential = credentialOf(call, joinToken, parts.authority.trustDomain, now());
+    const credential = credentialOf(call, joinToken, parts, now());
     if ('error' in credential) {
       observer.onRefused('UNAUTHENTICATED', credential.error);
       answer({ code: status.UNAUTHENTICATED, details: credential.error });
@@ -81,10 +81,12 @@ export function identityService(
 function credentialOf(
   call: ServerUnaryCall<SignRequest, SignResponse>,
   joinToken: string,
-  trustDomain: string,
+  { authority, revocations }: IssuerParts,
   nowMs: number,
 ): Credential | { readonly error: string } {
   if (joinToken !== '') return { kind: 'joinToken', text: joinToken };
-  const attested = attestPeer(call, trustDomain, nowMs);
-  return attested.ok ? { kind: 'peerCertificate', spiffeId: attested.spiffeId } : { error: attested.error };
+  const attested = attestPeer(call, authority.trustDomain, nowMs, revocations);
+  return attested.ok
+    ? { kind: 'peerCertificate', spiffeId: attested.spiffeId, serial: attested.serial }
+    : { error: attested.error };
 }

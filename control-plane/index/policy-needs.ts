@@ -2,8 +2,10 @@
 // set of policies and from one to the next, however many identities get them.
 
 import { create, type Message } from '@bufbuild/protobuf';
-import { ServiceSchema, TrustBundleSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
+import { timestampFromMs } from '@bufbuild/protobuf/wkt';
+import { RevocationSchema, ServiceSchema, TrustBundleSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import { parseSpiffeId } from '../../proto/kit/spiffe.ts';
+import { type Revocation, revocationName } from '../identity/revocations.ts';
 import { needs } from '../model/needs.ts';
 import type { Resource } from '../model/resource.ts';
 import { type EncodedResource, encodeResource } from './encoded.ts';
@@ -14,6 +16,19 @@ export interface MeshTrust {
   readonly trustDomain: string;
   /** DER. */
   readonly roots: readonly Uint8Array[];
+  readonly revocations: readonly Revocation[];
+}
+
+/** One revocation as sidecars get it. */
+export function encodeRevocation(revocation: Revocation): EncodedResource {
+  const { serial, spiffeId, revokedAtMs, expiresAtMs, reason } = revocation;
+  const message = create(RevocationSchema, {
+    subject: serial === '' ? { case: 'spiffeId', value: spiffeId } : { case: 'serial', value: serial },
+    revokedAt: timestampFromMs(revokedAtMs),
+    ...(expiresAtMs === 0 ? {} : { expiresAt: timestampFromMs(expiresAtMs) }),
+    reason,
+  });
+  return encodeResource(RevocationSchema, revocationName(revocation), message);
 }
 
 /** `needs` gives the same message to every identity for which it is the same. */
@@ -25,7 +40,8 @@ const NOTHING: Needs = { resources: [], services: new Set() };
 export class PolicyNeeds {
   readonly #resources: readonly Resource[];
   readonly #trust: MeshTrust;
-  readonly #bundle: EncodedResource;
+  /** The trust bundle and the revocations. */
+  readonly #common: readonly EncodedResource[];
   readonly #before: ReadonlyMap<string, EncodedResource>;
   /** By type, name and version: what was handed out. */
   readonly #shared = new Map<string, EncodedResource>();
@@ -37,18 +53,15 @@ export class PolicyNeeds {
     // The map, not the generation: what is still in use was handed out again by it, and generations must not chain.
     this.#before = before === null ? new Map() : before.#shared;
     const { trustDomain, roots } = trust;
-    this.#bundle = encodeResource(
-      TrustBundleSchema,
-      trustDomain,
-      create(TrustBundleSchema, { trustDomain, roots: [...roots] }),
-    );
+    const bundle = create(TrustBundleSchema, { trustDomain, roots: [...roots] });
+    this.#common = [encodeResource(TrustBundleSchema, trustDomain, bundle), ...trust.revocations.map(encodeRevocation)];
   }
 
   /** Pure but for the sharing. An id of another trust domain needs nothing. */
   of(spiffeId: string): Needs {
     const parsed = parseSpiffeId(spiffeId);
     if (!parsed.ok || parsed.identity.trustDomain !== this.#trust.trustDomain) return NOTHING;
-    const resources: EncodedResource[] = [this.#bundle];
+    const resources: EncodedResource[] = [...this.#common];
     const services = new Set<string>();
     for (const { schema, name, message } of needs(this.#resources, parsed.identity)) {
       if (schema.typeName === ServiceSchema.typeName) services.add(name);

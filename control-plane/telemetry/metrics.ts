@@ -10,6 +10,7 @@ export interface MetricSources {
   sidecars(): number;
   registrations(): number;
   policyProblems(): number;
+  revocations(): number;
   revision(): number;
 }
 
@@ -32,6 +33,7 @@ export function createMetrics(sources: MetricSources) {
     });
   gauge('weft_sidecars_connected', 'Sidecars with an open discovery stream', sources.sidecars);
   gauge('weft_registrations', 'Workloads registered, those in their grace time included', sources.registrations);
+  gauge('weft_revocations', 'Certificates and service accounts that are revoked now', sources.revocations);
   gauge('weft_policy_problems', 'Mistakes in the policy files now', sources.policyProblems);
   gauge('weft_policy_revision', 'Changes of the policies since the start', sources.revision);
   const byType = { labelNames: ['type'] as const, registers };

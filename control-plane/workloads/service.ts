@@ -34,6 +34,8 @@ export interface WorkloadObserver {
 /** The service's implementation, and the end of all its streams. */
 export interface WorkloadServer {
   readonly implementation: UntypedServiceImplementation;
+  /** Withdraws the endpoints of those for whom `refusal` has a reason, and closes their streams. */
+  endRefused(refusal: (peer: { readonly serial: string; readonly spiffeId: string }) => string | null): Promise<void>;
   /** Closes every stream with UNAVAILABLE; registrations stay. */
   endAll(reason: string): void;
 }
@@ -46,7 +48,7 @@ export function workloadService(
 ): WorkloadServer {
   /** The stream of each registration: a newer one of the same workload ends the older. */
   const streams = new Map<string, RegisterCall>();
-  const open = new Set<RegisterCall>();
+  const open = new Map<RegisterCall, Attested & { readonly ok: true }>();
 
   function serve(call: RegisterCall): void {
     const peer = attest(call);
@@ -54,7 +56,7 @@ export function workloadService(
       refuse(call, status.UNAUTHENTICATED, peer.error);
       return;
     }
-    open.add(call);
+    open.set(call, peer);
     let key = '';
     let waiting = 0;
     let last: Promise<void> = Promise.resolve();
@@ -138,8 +140,17 @@ export function workloadService(
 
   return {
     implementation: { register: serve },
+    async endRefused(refusal) {
+      const refused = [...open].flatMap(([call, peer]) => {
+        const why = refusal(peer);
+        return why === null ? [] : [{ call, why }];
+      });
+      // First out of the mesh's sight: a stream that just ends leaves its endpoint a grace time.
+      await Promise.all(refused.map(({ call }) => registry.drain(call)));
+      for (const { call, why } of refused) refuse(call, status.UNAUTHENTICATED, why);
+    },
     endAll(reason) {
-      for (const call of [...open]) refuse(call, status.UNAVAILABLE, reason);
+      for (const call of [...open.keys()]) refuse(call, status.UNAVAILABLE, reason);
     },
   };
 }

@@ -13,6 +13,7 @@ import {
   CreateJoinTokenResponseSchema,
   GetStatusResponseSchema,
   MeshService,
+  RevokeResponseSchema,
 } from '../../proto/gen/weft/api/v1/api_pb.js';
 import { parseDuration } from '../../proto/kit/duration.ts';
 import { EXIT } from '../../proto/kit/exit.ts';
@@ -53,6 +54,35 @@ export async function printToken(
     return;
   }
   out.write(`${response.token}\n`);
+}
+
+/** Revokes a certificate or a service account, or lifts that, and says what follows. */
+export async function revoke(
+  options: ApiOptions & {
+    readonly serial?: string;
+    readonly serviceAccount?: string;
+    readonly namespace: string;
+    readonly reason: string;
+    readonly lift?: boolean;
+  },
+  out: Output,
+): Promise<void> {
+  const { serial, serviceAccount, namespace, reason, lift = false } = options;
+  if ((serial === undefined) === (serviceAccount === undefined)) {
+    throw new CommandError(EXIT.commandLine, 'give one of --serial HEX and --service-account NAME');
+  }
+  const subject =
+    serial === undefined
+      ? ({ case: 'serviceAccount', value: serviceAccount ?? '' } as const)
+      : ({ case: 'serial', value: serial } as const);
+  const response = await ask(options, (client) => client.revoke({ subject, namespace, reason, lift }));
+  if (options.json === true) {
+    out.write(`${toJsonString(RevokeResponseSchema, response, { prettySpaces: 2 })}\n`);
+    return;
+  }
+  const { name, sidecars, expiresAt } = response;
+  const until = expiresAt === undefined ? '' : ` until ${new Date(timestampMs(expiresAt)).toISOString()}`;
+  out.write(`${name} is ${lift ? 'trusted again' : `revoked${until}`}; told to ${count(sidecars, 'sidecar')}\n`);
 }
 
 /** Prints sidecars, what they refused, and policy mistakes. */
@@ -144,6 +174,8 @@ function summary(kind: string, name: string, spec: Readonly<Record<string, unkno
     }
     case 'Endpoint':
       return `${spec.address} ${Object.values((spec.ports as object | undefined) ?? {}).join(', ')}`;
+    case 'Revocation':
+      return `since ${spec.revokedAt}${spec.reason === undefined ? '' : `: ${spec.reason}`}`;
     case 'Provider':
       return String(spec.baseUrl ?? '');
     case 'Model':

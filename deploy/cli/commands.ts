@@ -90,6 +90,16 @@ function build(end: (code: number) => void): Command {
       const { printToken } = await import('./api.ts');
       await printToken(options, process.stdout);
     });
+  api('revoke', 'trust a certificate or a service account no more: its connections end, and nothing is signed for it')
+    .option('--serial <hex>', 'one certificate, as openssl x509 -serial prints it')
+    .option('--service-account <name>', 'every certificate of an account, those signed later too')
+    .option('--namespace <namespace>', 'the namespace of the account', 'default')
+    .option('--reason <text>', 'why, for whoever reads it later', '')
+    .option('--lift', 'the other way: trust it again')
+    .action(async (options: ApiFlags & Parameters<typeof import('./api.ts').revoke>[0]) => {
+      const { revoke } = await import('./api.ts');
+      await revoke(options, process.stdout);
+    });
   api('status', 'who is connected and in sync, what they refused, and what is wrong in the policies').action(
     async (options: ApiFlags) => {
       const { printStatus } = await import('./api.ts');
@@ -99,7 +109,7 @@ function build(end: (code: number) => void): Command {
   api('get', 'list resources that the control plane has taken')
     .argument(
       '<kind>',
-      'services, routes, authorizations, providers, models, telemetries or endpoints; Service and svc mean the same',
+      'services, routes, authorizations, providers, models, telemetries, endpoints or revocations; Service and svc mean the same',
     )
     .argument('[name]', 'one of them')
     .option('--namespace <namespace>', 'of one namespace; all when left out')

@@ -183,8 +183,8 @@ test('a sidecar that leaves a response unanswered is ended after 30 s, and one t
   cleanups.push(() => sessions.endAll(''));
   const ended: string[] = [];
   const [silent, prompt] = [open(), open()];
-  sessions.onOpen(silent, 'a', () => ended.push('silent'));
-  sessions.onOpen(prompt, 'b', () => ended.push('prompt'));
+  sessions.onOpen(silent, 'a', '', () => ended.push('silent'));
+  sessions.onOpen(prompt, 'b', '', () => ended.push('prompt'));
   const typeUrl = 'type.googleapis.com/weft.mesh.v1.Service';
   for (const stream of [silent, prompt]) stream.request(create(DeltaDiscoveryRequestSchema, { typeUrl }));
   expect(nonces).toEqual(['1', '1']);

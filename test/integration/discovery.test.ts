@@ -74,7 +74,7 @@ async function setUp() {
   // The transport's identity stands in for a certificate here; what matters is that the node field never does.
   const attest = (call: { metadata: { get(key: string): unknown[] } }) => {
     const agent = String(call.metadata.get('user-agent')[0]).split(' ')[0] as string;
-    return agent === 'nobody' ? { error: 'no certificate' } : { spiffeId: agent };
+    return agent === 'nobody' ? { error: 'no certificate' } : { spiffeId: agent, serial: '' };
   };
   server.addService(
     DISCOVERY_DEFINITION,

@@ -2,6 +2,7 @@
 // discovers and registers as one, and counts what it is sent.
 
 import { type ChildProcess, spawn } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -203,6 +204,17 @@ export class Workload {
     this.#plane = plane;
     this.#keyPem = keyPem;
     this.signed = signed;
+  }
+
+  /** Of its certificate. */
+  get serial(): string {
+    return new X509Certificate(this.signed.certificateChain[0] ?? '').serialNumber;
+  }
+
+  /** Asks for another certificate with the one it has; rejects with the ServiceError. */
+  async renew(): Promise<SignResponse> {
+    const { csr } = await createWorkloadKey();
+    return sign(this.#plane.port('grpc'), this.channel, csr, '');
   }
 
   get channel(): ChannelCredentials {

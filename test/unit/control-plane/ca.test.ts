@@ -26,6 +26,7 @@ import {
 } from '../../../control-plane/identity/authority.ts';
 import { CSR_BYTES_MAX, checkCsr } from '../../../control-plane/identity/csr.ts';
 import { issueCertificate } from '../../../control-plane/identity/issuer.ts';
+import { RevocationStore } from '../../../control-plane/identity/revocations.ts';
 import { SIGN_BURST, SIGN_RATE_PER_SECOND, SignLimit } from '../../../control-plane/identity/sign-limit.ts';
 import { TokenStore } from '../../../control-plane/identity/tokens.ts';
 import { encodeJoinToken } from '../../../proto/kit/join-token.ts';
@@ -256,7 +257,8 @@ describe('issueCertificate', () => {
     const made = tokens.issue('shop', 'orders');
     if (!made.ok) throw new Error(made.error);
     const text = encodeJoinToken(made.token);
-    return { parts: { authority, tokens, limit: new SignLimit(now, 1, burst) }, text };
+    const revocations = new RevocationStore({ dataDir, trustDomain: 'mesh.test', now, certificateTtlMs: 3_600_000 });
+    return { parts: { authority, tokens, revocations, limit: new SignLimit(now, 1, burst) }, text };
   }
 
   test('a join token gives one certificate, and a bad request does not use it up', async () => {
@@ -283,8 +285,31 @@ describe('issueCertificate', () => {
     ['', false],
   ])('a peer certificate of %j is enough: %s', async (spiffeId, ok) => {
     const { parts: given } = await parts();
-    const outcome = await issueCertificate(given, { kind: 'peerCertificate', spiffeId }, (await request()).csr);
+    const outcome = await issueCertificate(
+      given,
+      { kind: 'peerCertificate', spiffeId, serial: '0A' },
+      (await request()).csr,
+    );
     expect(outcome).toMatchObject(ok ? { ok, issued: { spiffeId } } : { ok, code: 'UNAUTHENTICATED' });
+  });
+
+  test('nothing is signed for a revoked account, and its token stays good until that is lifted', async () => {
+    const { parts: given, text } = await parts();
+    const { csr } = await request();
+    const spiffeId = 'spiffe://mesh.test/ns/shop/sa/orders';
+    const peer = { kind: 'peerCertificate', spiffeId, serial: '0A' } as const;
+    const token = { kind: 'joinToken', text } as const;
+    given.revocations.revoke({ serial: '', spiffeId }, 'stolen');
+    for (const credential of [peer, token])
+      expect(await issueCertificate(given, credential, csr)).toMatchObject({
+        code: 'UNAUTHENTICATED',
+        error: expect.stringContaining(`${spiffeId} is revoked (stolen)`),
+      });
+    given.revocations.lift({ serial: '', spiffeId });
+    expect(await issueCertificate(given, token, csr)).toMatchObject({ ok: true });
+    given.revocations.revoke({ serial: '0a', spiffeId: '' }, '');
+    expect(await issueCertificate(given, peer, csr)).toMatchObject({ code: 'UNAUTHENTICATED' });
+    expect(await issueCertificate(given, { ...peer, serial: '0B' }, csr)).toMatchObject({ ok: true });
   });
 
   test('who proves nothing spends nothing of the limit; who is over it keeps the token', async () => {
@@ -292,7 +317,7 @@ describe('issueCertificate', () => {
     const { csr } = await request();
     const nobody = { kind: 'joinToken', text: 'weft1.AAAA' } as const;
     for (let i = 0; i < 3; i++) expect(await issueCertificate(given, nobody, csr)).toMatchObject({ ok: false });
-    const peer = { kind: 'peerCertificate', spiffeId: 'spiffe://mesh.test/ns/shop/sa/orders' } as const;
+    const peer = { kind: 'peerCertificate', spiffeId: 'spiffe://mesh.test/ns/shop/sa/orders', serial: '0A' } as const;
     expect(await issueCertificate(given, peer, csr)).toMatchObject({ ok: true });
     const token = { kind: 'joinToken', text } as const;
     const limited = await issueCertificate(given, token, csr);
