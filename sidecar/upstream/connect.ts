@@ -8,6 +8,7 @@ import type { LivePeers } from '../identity/revoked.ts';
 import { ProxyError } from '../wire/error.ts';
 import { Http1ClientConnection } from '../wire/http1/client.ts';
 import { Http2ClientConnection } from '../wire/http2/client.ts';
+import type { OutwardSessions } from '../wire/sessions.ts';
 import { WireSocket } from '../wire/socket.ts';
 import { type HandshakeFacts, handshakeFacts } from '../wire/tls.ts';
 import { OpaqueStream } from './opaque.ts';
@@ -23,6 +24,8 @@ export interface EndpointTls {
   verify: ((certificate: Buffer) => string | null) | null;
   /** Where a mesh peer is held while it is connected; null: not of the mesh. */
   peers: LivePeers | null;
+  /** Of this endpoint's earlier connections; null: none is taken up again. */
+  sessions: OutwardSessions | null;
 }
 
 /** Hears what happens on the connections of an endpoint. */
@@ -110,15 +113,19 @@ function open(address: EndpointAddress, receive: (chunk: Buffer) => void): Socke
     };
     return connectTcp({ ...where, onread: { buffer: readBuffer, callback } });
   }
-  const { context, serverName, alpn, verify } = address.tls;
-  return connectTls({
+  const { context, serverName, alpn, verify, sessions } = address.tls;
+  const session = sessions?.take();
+  const socket = connectTls({
     ...where,
     secureContext: context,
     servername: serverName,
     ALPNProtocols: [alpn],
     // A mesh peer proves a SPIFFE id, not a DNS name: `verify` replaces the name check, never the chain check.
     ...(verify === null ? {} : { checkServerIdentity: () => undefined }),
+    ...(session === undefined ? {} : { session }),
   });
+  sessions?.collect(socket);
+  return socket;
 }
 
 function verifyPeer(address: EndpointAddress, socket: Socket): string | null {

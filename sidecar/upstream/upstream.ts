@@ -7,6 +7,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
 import type { LivePeers } from '../identity/revoked.ts';
 import { ProxyError } from '../wire/error.ts';
+import { OutwardSessions } from '../wire/sessions.ts';
 import { createOutwardContext, type OutwardVersion } from '../wire/tls.ts';
 import { type Balancer, leastRequest, roundRobin } from './balancer.ts';
 import { Cluster } from './cluster.ts';
@@ -165,8 +166,10 @@ export class Upstream {
 
   /** Each dial reads the settings and the identity of its moment. */
   private connector(endpoint: UpstreamEndpoint): Connect {
+    // As long as the pool: a change of name or roots makes a new one.
+    const sessions = new OutwardSessions();
     return (observer) => {
-      const tls = this.tlsFor(endpoint);
+      const tls = this.tlsFor(endpoint, sessions);
       if (tls instanceof ProxyError) {
         queueMicrotask(() => observer.onGone(tls));
         return () => {};
@@ -179,12 +182,19 @@ export class Upstream {
     };
   }
 
-  private tlsFor(endpoint: UpstreamEndpoint): EndpointTls | null | ProxyError {
+  private tlsFor(endpoint: UpstreamEndpoint, sessions: OutwardSessions): EndpointTls | null | ProxyError {
     const mode = this.tlsOf(endpoint);
     if (mode === 'off') return null;
     if (mode === 'simple') {
       const alpn = this.isHttp2(endpoint) ? 'h2' : 'http/1.1';
-      return { context: this.simpleContext(), serverName: this.settings.serverName, alpn, verify: null, peers: null };
+      return {
+        context: this.simpleContext(),
+        serverName: this.settings.serverName,
+        alpn,
+        verify: null,
+        peers: null,
+        sessions,
+      };
     }
     const context = this.context.secureContext();
     if (context === null) {
@@ -198,6 +208,7 @@ export class Upstream {
       alpn: 'h2',
       verify: (certificate) => verifySpiffe(certificate, identities),
       peers: this.context.peers,
+      sessions: null,
     };
   }
 

@@ -15,8 +15,10 @@ export interface TlsMaterial {
 }
 
 /**
- * No tickets: a resumed session would carry a certificate past its end, and past the removal of the root that it
- * was verified by. Mesh connections live long, so resumption would save little.
+ * No resumption: Node tells nothing of the peer's certificate on a resumed connection but what the session remembers, so
+ * one would carry a certificate past its end, past the removal of its root, and past its revocation. Without tickets
+ * TLS 1.3 falls back to sessions in the server's cache, and Node keeps none. Mesh connections live long, so that
+ * little would be saved; towards servers outside the mesh see wire/sessions.ts.
  */
 const SECURE_OPTIONS = constants.SSL_OP_NO_TICKET;
 

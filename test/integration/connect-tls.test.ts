@@ -80,6 +80,7 @@ async function dial(port: number, allowed: string, withCertificate = true): Prom
     serverName: '80.orders.shop',
     alpn: 'h2' as const,
     peers: null,
+    sessions: null,
     verify: (der: Buffer) => verifySpiffe(der, new Set([allowed])),
   };
   return new Promise((resolve) => {

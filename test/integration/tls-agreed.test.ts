@@ -112,7 +112,7 @@ test('the inbound port falls back to what a caller has, and to nothing weaker', 
 async function outside(options: TlsOptions): Promise<number> {
   const server = createHttps(
     { key: authority.outside.keyPem, cert: authority.outside.certificatePem, ...options },
-    (_request, response) => void response.end('hello'),
+    (_request, response) => void response.setHeader('connection', 'close').end('hello'),
   );
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -152,4 +152,35 @@ test.each([
   cleanups.push(() => rig.close());
   expect(await rig.call()).toEqual(answer);
   expect(rig.handshakes[0]?.version).toBe(version);
+});
+
+test.each([
+  ['1.3', {}],
+  ['1.2', GCM],
+])(
+  'a session of TLS %s with a server outside is taken up again, until its roots or name change',
+  async (_version, options) => {
+    const port = await outside(options);
+    const simple = { tls: 'simple', serverName: 'localhost', rootsPem: authority.rootsPem.join('') } as const;
+    const rig = upstreamRig({}, { port }, simple);
+    cleanups.push(() => rig.close());
+    const call = async (): Promise<boolean | undefined> => {
+      expect(await rig.call()).toBe(200);
+      await expect.poll(() => rig.upstream.cluster.list[0]?.pool.connections).toBe(0);
+      return rig.handshakes.at(-1)?.resumed;
+    };
+    expect([await call(), await call(), await call()]).toEqual([false, true, true]);
+    rig.configure({ ...simple, rootsPem: `${simple.rootsPem}\n` });
+    expect([await call(), await call()]).toEqual([false, true]);
+  },
+);
+
+test('no session is taken up again between sidecars', async () => {
+  const rig = caller(inbound.port);
+  for (let i = 0; i < 3; i++) {
+    expect(await rig.call()).toBe(200);
+    for (const connection of inbound.connections) connection.destroy();
+    await expect.poll(() => rig.upstream.cluster.list[0]?.pool.connections).toBe(0);
+  }
+  expect(rig.handshakes.map(({ resumed }) => resumed)).toEqual([false, false, false]);
 });

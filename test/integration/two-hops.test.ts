@@ -101,6 +101,7 @@ function mesh(appPort: number, protocol: PortProtocol, receiver = SERVICE, ownRu
       serverName: `80.${hostOf(receiver)}`,
       alpn: 'h2',
       peers: null,
+      sessions: null,
       verify: (certificate) => verifySpiffe(certificate, new Set(['spiffe://mesh.local/ns/shop/sa/orders'])),
     },
     connectTimeoutMs: 5000,

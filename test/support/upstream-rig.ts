@@ -29,6 +29,7 @@ export interface UpstreamRig {
   readonly upstream: Upstream;
   /** Of each handshake, oldest first. */
   readonly handshakes: HandshakeFacts[];
+  configure(settings: Partial<UpstreamSettings>): void;
   /** GET `/`: the status, or the kind and detail of the error. */
   call(): Promise<number | string>;
   close(): void;
@@ -60,6 +61,7 @@ export function upstreamRig(
   return {
     upstream,
     handshakes,
+    configure: (changed) => upstream.configure({ ...SETTINGS, ...changed }),
     call: () =>
       new Promise((resolve) => {
         const events: StreamEvents = {
