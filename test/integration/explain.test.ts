@@ -1,20 +1,13 @@
 // What `explain` and the admin dump say of endpoints, held against where a worker really sends: who is chosen from, who
 // is out, and why.
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { Protocol } from '../../proto/gen/weft/policy/v1/service_pb.js';
-import { Apps, callHttp } from '../support/apps.ts';
-import { endpoint, route, service, type WorkerRig, workerRig } from '../support/worker-rig.ts';
+import { callHttp } from '../support/apps.ts';
+import { useApps, useWorkerRig } from '../support/use.ts';
+import { endpoint, route, service } from '../support/worker-rig.ts';
 
-let rig: WorkerRig;
-let apps: Apps;
-beforeEach(async () => {
-  apps = new Apps();
-  rig = await workerRig();
-});
-afterEach(async () => {
-  await rig.close();
-  apps.close();
-});
+const rig = useWorkerRig();
+const apps = useApps();
 
 const named = (name: string, status = 200) =>
   apps.http((_request, response) => void response.writeHead(status).end(name));

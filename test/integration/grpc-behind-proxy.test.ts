@@ -1,24 +1,16 @@
 // What grpc-js sends when a proxy variable names the sidecar: CONNECT, and HTTP/2 inside. The call is the Service's all
 // the same, under its Route.
 import { Client, credentials, Server, ServerCredentials, status } from '@grpc/grpc-js';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { Protocol, TlsMode } from '../../proto/gen/weft/policy/v1/service_pb.js';
-import { endpoint, logged, route, service, until, type WorkerRig, workerRig } from '../support/worker-rig.ts';
+import { useApps, useWorkerRig } from '../support/use.ts';
+import { endpoint, logged, route, service, until } from '../support/worker-rig.ts';
 
 const PATH = '/shop.v1.Echo/Say';
 const same = (bytes: Buffer): Buffer => bytes;
 
-let rig: WorkerRig;
-const cleanups: (() => void)[] = [];
-
-beforeEach(async () => {
-  rig = await workerRig();
-});
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0)) cleanup();
-  expect(rig.contained).toEqual([]);
-  await rig.close();
-});
+const rig = useWorkerRig();
+const apps = useApps();
 
 async function echo(): Promise<number> {
   const server = new Server();
@@ -37,7 +29,7 @@ async function echo(): Promise<number> {
       say: (call: { request: Buffer }, done: (error: null, answer: Buffer) => void) => done(null, call.request),
     },
   );
-  cleanups.push(() => server.forceShutdown());
+  apps.onClose(() => server.forceShutdown());
   return new Promise((resolve, reject) => {
     server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, port) =>
       error === null ? resolve(port) : reject(error),
@@ -49,7 +41,7 @@ async function echo(): Promise<number> {
 function call(target: string): Promise<unknown> {
   process.env['grpc_proxy'] = `http://127.0.0.1:${rig.port}`;
   const client = new Client(target, credentials.createInsecure());
-  cleanups.push(() => {
+  apps.onClose(() => {
     client.close();
     delete process.env['grpc_proxy'];
   });

@@ -1,24 +1,15 @@
 // `spec.localPort` of a Service: a port of its own on localhost in every caller's sidecar.
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { ListenerConfig } from '../../sidecar/base/messages.ts';
 import { LocalPorts } from '../../sidecar/workers/local-ports.ts';
-import { Apps, callHttp } from '../support/apps.ts';
-import { SidecarProcesses } from '../support/sidecar-process.ts';
+import { callHttp } from '../support/apps.ts';
+import { useApps, useSidecars } from '../support/use.ts';
 import { endpoint, service, until } from '../support/worker-rig.ts';
 
-let apps: Apps;
-let processes: SidecarProcesses;
-
-beforeEach(() => {
-  apps = new Apps();
-  processes = new SidecarProcesses();
-});
-afterEach(async () => {
-  await processes.close();
-  apps.close();
-});
+const apps = useApps();
+const processes = useSidecars();
 
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');

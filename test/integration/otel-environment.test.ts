@@ -1,11 +1,11 @@
 // The variables of the OpenTelemetry specification, as the real program respects them: where spans go, under which
 // names, with which headers, and what switches them off. SIGTERM exports what waits, so its end is the end of all spans.
 import { text } from 'node:stream/consumers';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { TelemetrySchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import type { ResourceBytes } from '../../sidecar/base/messages.ts';
-import { Apps, callHttp } from '../support/apps.ts';
-import { SidecarProcesses } from '../support/sidecar-process.ts';
+import { callHttp } from '../support/apps.ts';
+import { useApps, useSidecars } from '../support/use.ts';
 import { endpoint, resource, service } from '../support/worker-rig.ts';
 
 /** What a collector got in one POST. */
@@ -16,17 +16,8 @@ interface Export {
   readonly spans: { name: string; kind: number; traceId: string; attributes: { key: string; value: unknown }[] }[];
 }
 
-let apps: Apps;
-let processes: SidecarProcesses;
-
-beforeEach(() => {
-  apps = new Apps();
-  processes = new SidecarProcesses();
-});
-afterEach(async () => {
-  await processes.close();
-  apps.close();
-});
+const apps = useApps();
+const processes = useSidecars();
 
 interface OtlpBody {
   resourceSpans: {

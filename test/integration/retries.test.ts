@@ -3,25 +3,16 @@ import { once } from 'node:events';
 import http2 from 'node:http2';
 import { text } from 'node:stream/consumers';
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { RetryCondition, type RetrySchema } from '../../proto/gen/weft/policy/v1/route_pb.js';
 import { LoadBalancingPolicy, Protocol, TlsMode } from '../../proto/gen/weft/policy/v1/service_pb.js';
 import { LIMITS } from '../../sidecar/base/limits.ts';
-import { type Answer, Apps, callHttp } from '../support/apps.ts';
-import { endpoint, route, service, until, type WorkerRig, workerRig } from '../support/worker-rig.ts';
+import { type Answer, callHttp } from '../support/apps.ts';
+import { useApps, useWorkerRig } from '../support/use.ts';
+import { endpoint, route, service, until } from '../support/worker-rig.ts';
 
-let apps: Apps;
-let rig: WorkerRig;
-
-beforeEach(async () => {
-  apps = new Apps();
-  rig = await workerRig();
-});
-afterEach(async () => {
-  expect(rig.contained).toEqual([]);
-  apps.close();
-  await rig.close();
-});
+const rig = useWorkerRig();
+const apps = useApps();
 
 /** In turn, so that every second call meets each of two endpoints first; nobody is ejected meanwhile. */
 const ORDERS = service('shop/orders', {

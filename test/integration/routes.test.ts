@@ -2,17 +2,16 @@
 import { once } from 'node:events';
 import http2 from 'node:http2';
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { type RouteRule, RouteRuleSchema } from '../../proto/gen/weft/policy/v1/route_pb.js';
-import { Apps, callHttp } from '../support/apps.ts';
-import { endpoint, route, service, type WorkerRig, workerRig } from '../support/worker-rig.ts';
+import { callHttp } from '../support/apps.ts';
+import { useApps, useWorkerRig } from '../support/use.ts';
+import { endpoint, route, service } from '../support/worker-rig.ts';
 
-let apps: Apps;
-let rig: WorkerRig;
+const rig = useWorkerRig();
+const apps = useApps();
 
 beforeEach(async () => {
-  apps = new Apps();
-  rig = await workerRig();
   const named = (name: string) =>
     apps.http((request, response) => {
       const told = Object.entries(request.headers).filter(([key]) => key.startsWith('x-'));
@@ -28,11 +27,6 @@ beforeEach(async () => {
     ...services.map((name) => service(name)),
     ...(await Promise.all(services.map(async (name) => endpoint(name, await named(name.slice(5)))))),
   );
-});
-afterEach(async () => {
-  expect(rig.contained).toEqual([]);
-  apps.close();
-  await rig.close();
 });
 
 type Rule = MessageInitShape<typeof RouteRuleSchema>;

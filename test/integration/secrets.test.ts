@@ -3,13 +3,12 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { ModelSchema, ProviderSchema, TelemetrySchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import { type ApiKey, ProviderFormat } from '../../proto/gen/weft/policy/v1/ai_pb.js';
 import type { ResourceBytes } from '../../sidecar/base/messages.ts';
-import { Apps } from '../support/apps.ts';
-import { type TestAuthority, testAuthority } from '../support/identities.ts';
-import { type SidecarProcess, SidecarProcesses } from '../support/sidecar-process.ts';
+import type { SidecarProcess } from '../support/sidecar-process.ts';
+import { identityOptions, useApps, useAuthority, useSidecars } from '../support/use.ts';
 import { resource, until } from '../support/worker-rig.ts';
 
 const FILE_KEY = 'sk-in-a-file-4f1c2b7d9e';
@@ -17,20 +16,9 @@ const ENV_KEY = 'sk-in-the-environment-8a3e5d';
 const APP_KEY = 'sk-of-the-application-77b0c1';
 const PROMPT = 'my-very-private-prompt';
 
-let apps: Apps;
-let authority: TestAuthority;
-let processes: SidecarProcesses;
-
-beforeEach(async () => {
-  apps = new Apps();
-  authority = await testAuthority();
-  processes = new SidecarProcesses();
-});
-afterEach(async () => {
-  await processes.close();
-  authority.close();
-  apps.close();
-});
+const apps = useApps();
+const authority = useAuthority();
+const processes = useSidecars();
 
 /** A model and its provider of the same name. */
 function model(name: string, port: number, source: ApiKey['source']): ResourceBytes[] {
@@ -48,14 +36,7 @@ function model(name: string, port: number, source: ApiKey['source']): ResourceBy
 /** Key, certificate and roots as options, and the lines of the key. */
 async function identity(): Promise<{ args: string[]; keyLines: string[]; spiffeId: string }> {
   const issued = await authority.issue('web');
-  const file = (name: string, content: string): string => {
-    const path = join(processes.folder, name);
-    writeFileSync(path, content, { mode: 0o600 });
-    return path;
-  };
-  const args = ['--identity-key', file('key.pem', issued.privateKeyPem)];
-  args.push('--identity-cert', file('cert.pem', issued.chainPem));
-  args.push('--trust-bundle', file('roots.pem', issued.rootsPem.join('')));
+  const args = identityOptions(processes.folder, 'web', issued);
   const keyLines = issued.privateKeyPem.split('\n').filter((line) => line !== '' && !line.startsWith('-----'));
   return { args, keyLines, spiffeId: issued.spiffeId };
 }

@@ -2,21 +2,17 @@
 // readiness where it matters.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { callHttp } from '../support/apps.ts';
 import { ControlPlaneProcess } from '../support/control-plane.ts';
-import { SidecarProcesses } from '../support/sidecar-process.ts';
+import { useSidecars } from '../support/use.ts';
 import { service, until } from '../support/worker-rig.ts';
 
-let processes: SidecarProcesses;
 const planes: ControlPlaneProcess[] = [];
-beforeEach(() => {
-  processes = new SidecarProcesses();
-});
 afterEach(async () => {
-  await processes.close();
   for (const plane of planes.splice(0)) await plane.remove();
 });
+const processes = useSidecars();
 
 const policy = (name: string, account: string) =>
   `kind: Service\nmetadata: { name: ${name} }\nspec: { ports: [{ port: 80 }], serviceAccounts: [${account}] }\n`;

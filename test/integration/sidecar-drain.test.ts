@@ -3,22 +3,15 @@
 import { once } from 'node:events';
 import http from 'node:http';
 import http2 from 'node:http2';
-import { type AddressInfo, connect, type Socket } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { buffer, text } from 'node:stream/consumers';
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { type SidecarProcess, SidecarProcesses } from '../support/sidecar-process.ts';
+import { expect, test } from 'vitest';
+import type { SidecarProcess } from '../support/sidecar-process.ts';
+import { useApps, useSidecars } from '../support/use.ts';
 import { endpoint, service, until } from '../support/worker-rig.ts';
 
-const cleanups: (() => void)[] = [];
-let processes: SidecarProcesses;
-
-beforeEach(() => {
-  processes = new SidecarProcesses();
-});
-afterEach(async () => {
-  await processes.close();
-  for (const cleanup of cleanups.splice(0)) cleanup();
-});
+const apps = useApps();
+const processes = useSidecars();
 
 /** An application that answers when told to. */
 interface SlowApp {
@@ -28,11 +21,8 @@ interface SlowApp {
 
 async function slowApp(): Promise<SlowApp> {
   const waiting: (() => void)[] = [];
-  const server = http.createServer((_request, response) => void waiting.push(() => response.end('late')));
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  cleanups.push(() => void server.close().closeAllConnections());
-  return { port: (server.address() as AddressInfo).port, waiting };
+  const port = await apps.http((_request, response) => void waiting.push(() => response.end('late')));
+  return { port, waiting };
 }
 
 async function sidecarOf(app: SlowApp, ...args: string[]): Promise<SidecarProcess> {
@@ -43,7 +33,7 @@ async function sidecarOf(app: SlowApp, ...args: string[]): Promise<SidecarProces
 /** A kept-alive HTTP/1.1 call. */
 async function call(sidecar: SidecarProcess): Promise<{ connection: string | undefined; body: string }> {
   const agent = new http.Agent({ keepAlive: true });
-  cleanups.push(() => agent.destroy());
+  apps.onClose(() => agent.destroy());
   const request = http.get({ port: sidecar.ports.outbound, host: '127.0.0.1', headers: { host: 'orders' }, agent });
   const [response] = (await once(request, 'response')) as [http.IncomingMessage];
   return { connection: response.headers.connection, body: await text(response) };
@@ -65,11 +55,11 @@ test('calls under way in both protocols end well, new ones are sent elsewhere, a
   expect((await sidecar.get('readiness', '/ready')).status).toBe(200);
   const first = call(sidecar);
   const session = http2.connect(`http://127.0.0.1:${sidecar.ports.outbound}`);
-  cleanups.push(() => session.destroy());
+  apps.onClose(() => session.destroy());
   const stream = session.request({ ':path': '/', ':authority': 'orders' });
   await until('both calls arrive', () => app.waiting.length === 2);
   const idle = connect(sidecar.ports.outbound as number, '127.0.0.1');
-  cleanups.push(() => void idle.destroy());
+  apps.onClose(() => void idle.destroy());
   await once(idle, 'connect');
   const idleEnded = once(idle.resume(), 'end');
   await until('all three are accepted', async () => (await sidecar.metric('weft_connections_active')) === 3);

@@ -19,26 +19,22 @@ import { openAuthority } from '../../control-plane/identity/authority.ts';
 import { checkCsr } from '../../control-plane/identity/csr.ts';
 import { createWorkloadKey } from '../../sidecar/identity/key.ts';
 import { writeStoredIdentity } from '../../sidecar/identity/stored.ts';
-import { Apps, callHttp } from '../support/apps.ts';
+import { callHttp } from '../support/apps.ts';
 import { ControlPlaneProcess } from '../support/control-plane.ts';
-import { pemOf, type TestAuthority, testAuthority } from '../support/identities.ts';
-import { type SidecarProcess, SidecarProcesses, snapshotText } from '../support/sidecar-process.ts';
+import { pemOf } from '../support/identities.ts';
+import { type SidecarProcess, snapshotText } from '../support/sidecar-process.ts';
+import { useApps, useAuthority, useSidecars } from '../support/use.ts';
 import { endpoint, service, until } from '../support/worker-rig.ts';
 
-let apps: Apps;
-let processes: SidecarProcesses;
-let stateDir: string;
+const apps = useApps();
 const planes: ControlPlaneProcess[] = [];
-
-beforeEach(() => {
-  apps = new Apps();
-  processes = new SidecarProcesses();
-  stateDir = join(processes.folder, 'state');
-});
 afterEach(async () => {
-  await processes.close();
   for (const plane of planes.splice(0)) await plane.remove();
-  apps.close();
+});
+const processes = useSidecars();
+let stateDir: string;
+beforeEach(() => {
+  stateDir = join(processes.folder, 'state');
 });
 
 const file = (name: string): string => join(stateDir, name);
@@ -145,16 +141,14 @@ function shownSerial(port: number): Promise<string> {
 }
 
 describe('a damaged file', () => {
-  let authority: TestAuthority;
+  const authority = useAuthority();
   beforeEach(async () => {
-    authority = await testAuthority();
     mkdirSync(stateDir, { mode: 0o700 });
     const identity = await authority.issue('web');
     writeStoredIdentity(stateDir, identity);
     const resources = [service('shop/orders'), endpoint('shop/orders', await named('good'))];
     writeFileSync(file('snapshot.json'), snapshotText(resources, identity.spiffeId), { mode: 0o600 });
   });
-  afterEach(() => authority.close());
 
   const replace = (name: string, content: string) => (): void => writeFileSync(file(name), content);
   const cutHalf = (name: string) => (): void => truncateSync(file(name), Math.floor(statSync(file(name)).size / 2));

@@ -2,27 +2,21 @@
 // what a timeout must not touch.
 import { once } from 'node:events';
 import http from 'node:http';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { RetryCondition } from '../../proto/gen/weft/policy/v1/route_pb.js';
 import { LoadBalancingPolicy, Protocol, TlsMode } from '../../proto/gen/weft/policy/v1/service_pb.js';
-import { Apps, callHttp } from '../support/apps.ts';
-import { endpoint, logged, route, service, until, type WorkerRig, workerRig } from '../support/worker-rig.ts';
+import { callHttp } from '../support/apps.ts';
+import { useApps, useWorkerRig } from '../support/use.ts';
+import { endpoint, logged, route, service, until } from '../support/worker-rig.ts';
 
 /** Short beside the tests' patience, long beside a busy machine's pauses where something must stay within. */
 const SHORT = { nanos: 100_000_000 };
 
-let apps: Apps;
-let rig: WorkerRig;
+const rig = useWorkerRig();
+const apps = useApps();
 
 beforeEach(async () => {
-  apps = new Apps();
-  rig = await workerRig();
   await rig.apply(logged());
-});
-afterEach(async () => {
-  expect(rig.contained).toEqual([]);
-  apps.close();
-  await rig.close();
 });
 
 type Rule = NonNullable<Parameters<typeof route>[1]['rules']>[number];

@@ -4,26 +4,15 @@ import { once } from 'node:events';
 import http2 from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { Protocol, TlsMode } from '../../proto/gen/weft/policy/v1/service_pb.js';
-import { Apps } from '../support/apps.ts';
-import { endpoint, logged, route, service, until, type WorkerRig, workerRig } from '../support/worker-rig.ts';
+import { useApps, useWorkerRig } from '../support/use.ts';
+import { endpoint, logged, route, service, until } from '../support/worker-rig.ts';
 
 const MEBIBYTE = 1024 * 1024;
 
-let apps: Apps;
-let rig: WorkerRig;
-
-beforeEach(async () => {
-  apps = new Apps();
-  rig = await workerRig();
-});
-afterEach(async () => {
-  apps.close();
-  await until('every connection is gone', async () => (await rig.dump()).connections === 0);
-  expect(rig.contained).toEqual([]);
-  await rig.close();
-});
+const rig = useWorkerRig();
+const apps = useApps();
 
 const OPAQUE = service('shop/orders', { ports: [{ port: 80, tls: TlsMode.OFF, protocol: Protocol.TCP }] });
 
@@ -92,6 +81,12 @@ describe.each(WAYS)('over %s', (_way, open) => {
     return { client, server: accepted[0] as Socket };
   }
 
+  /** The same, with both ends listened to. */
+  async function listening() {
+    const { client, server } = await connected();
+    return { client, server, atClient: heard(client), atServer: heard(server) };
+  }
+
   test('the server may speak first, before the client says anything', async () => {
     const { client, server } = await connected('220 ready\r\n');
     const atClient = heard(client);
@@ -102,8 +97,7 @@ describe.each(WAYS)('over %s', (_way, open) => {
   });
 
   test('the client may end first and still hears all of the answer', async () => {
-    const { client, server } = await connected();
-    const [atClient, atServer] = [heard(client), heard(server)];
+    const { client, server, atClient, atServer } = await listening();
     client.end('question');
     await until('the end arrives', () => atServer.ended);
     expect(atServer.text).toBe('question');
@@ -115,8 +109,7 @@ describe.each(WAYS)('over %s', (_way, open) => {
   });
 
   test('the server may end first and still hears all that the client says', async () => {
-    const { client, server } = await connected();
-    const [atClient, atServer] = [heard(client), heard(server)];
+    const { client, server, atClient, atServer } = await listening();
     server.end('bye');
     await until('the end arrives', () => atClient.ended);
     expect(atClient.text).toBe('bye');
@@ -146,8 +139,7 @@ describe.each(WAYS)('over %s', (_way, open) => {
   });
 
   test('a server that vanishes takes the client’s side along', async () => {
-    const { client, server } = await connected();
-    const [atClient, atServer] = [heard(client), heard(server)];
+    const { client, server, atClient, atServer } = await listening();
     // Before its first byte it would be an endpoint that was never reached, and another attempt would follow.
     client.write('hello');
     await until('they speak', () => atServer.text === 'hello');

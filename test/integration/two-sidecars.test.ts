@@ -1,11 +1,9 @@
 // Two real sidecars that know each other by snapshot and identity files alone: mutual TLS and authorization between
 // their processes, the local port, what is counted and logged, and what admin lets an operator do.
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { connect as connectTls } from 'node:tls';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import {
   AuthorizationSchema,
   EndpointSchema,
@@ -13,27 +11,16 @@ import {
   TelemetrySchema,
 } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import { AuthorizationAction } from '../../proto/gen/weft/policy/v1/authorization_pb.js';
-import { Apps, callHttp } from '../support/apps.ts';
-import { type TestAuthority, testAuthority } from '../support/identities.ts';
-import { type SidecarProcess, SidecarProcesses } from '../support/sidecar-process.ts';
+import { callHttp } from '../support/apps.ts';
+import type { SidecarProcess } from '../support/sidecar-process.ts';
+import { identityOptions, useApps, useAuthority, useSidecars } from '../support/use.ts';
 import { resource, until } from '../support/worker-rig.ts';
 
 const spiffe = (account: string): string => `spiffe://mesh.local/ns/shop/sa/${account}`;
 
-let apps: Apps;
-let authority: TestAuthority;
-let processes: SidecarProcesses;
-
-beforeEach(async () => {
-  apps = new Apps();
-  authority = await testAuthority();
-  processes = new SidecarProcesses();
-});
-afterEach(async () => {
-  await processes.close();
-  authority.close();
-  apps.close();
-});
+const apps = useApps();
+const authority = useAuthority();
+const processes = useSidecars();
 
 const ORDERS = resource(ServiceSchema, 'shop/orders', {
   name: 'shop/orders',
@@ -63,17 +50,7 @@ const POLICIES = [
 ];
 
 async function identityOf(account: string): Promise<string[]> {
-  const issued = await authority.issue(account);
-  const file = (name: string, content: string): string => {
-    const path = join(processes.folder, `${account}-${name}`);
-    writeFileSync(path, content, { mode: 0o600 });
-    return path;
-  };
-  return [
-    ...['--identity-key', file('key.pem', issued.privateKeyPem)],
-    ...['--identity-cert', file('cert.pem', issued.chainPem)],
-    ...['--trust-bundle', file('roots.pem', issued.rootsPem.join(''))],
-  ];
+  return identityOptions(processes.folder, account, await authority.issue(account));
 }
 
 /** The receiver, with an application that says who called. */

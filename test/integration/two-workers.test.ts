@@ -7,11 +7,12 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { LoadBalancingPolicy } from '../../proto/gen/weft/policy/v1/service_pb.js';
 import type { ResourceBytes } from '../../sidecar/base/messages.ts';
-import { Apps, callHttp } from '../support/apps.ts';
-import { type SidecarProcess, SidecarProcesses } from '../support/sidecar-process.ts';
+import { callHttp } from '../support/apps.ts';
+import type { SidecarProcess } from '../support/sidecar-process.ts';
+import { useApps, useSidecars } from '../support/use.ts';
 import { endpoint, service, until } from '../support/worker-rig.ts';
 
 const PROGRAM = fileURLToPath(new URL('../support/fake-sidecar.ts', import.meta.url));
@@ -20,17 +21,8 @@ const MORTAL = new URL('../support/mortal-worker.ts', import.meta.url);
 /** So many that the kernel gives some to each worker: all to one of two has a chance of 1 in 2^31. */
 const CONNECTIONS = 32;
 
-let apps: Apps;
-let processes: SidecarProcesses;
-
-beforeEach(() => {
-  apps = new Apps();
-  processes = new SidecarProcesses();
-});
-afterEach(async () => {
-  await processes.close();
-  apps.close();
-});
+const apps = useApps();
+const processes = useSidecars();
 
 function twoWorkers(appPort: number, workers = 2): Promise<SidecarProcess> {
   return started([service('shop/orders'), endpoint('shop/orders', appPort)], workers);
