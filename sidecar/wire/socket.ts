@@ -4,6 +4,7 @@
 
 import type { Socket } from 'node:net';
 import { threadHeld } from '../base/held.ts';
+import { noteMoved } from '../base/minor-collection.ts';
 import { asBuffer } from './bytes.ts';
 
 /** What a codec hears of its connection. */
@@ -176,6 +177,7 @@ export class WireSocket implements ByteConnection {
   private writeOut(): void {
     const bytes = this.queuedBytes;
     this.queuedBytes = 0;
+    noteMoved(bytes);
     this.inFlightBytes += bytes;
     const done = (): void => this.onWritten(bytes);
     const { text, pieces } = this;
