@@ -116,13 +116,23 @@ function checkBackendPort(
     report(route, path, `Service ${name} has ${count}`, fix);
   } else if (port !== 0 && found === undefined) {
     report(route, path, `Service ${name} has no port ${port}`, `write ${write(http)}`);
-  } else if (found?.protocol === Protocol.TCP) {
-    report(route, path, `port ${port} of ${name} is opaque TCP, which no Route reaches`, `write ${write(http)}`);
+  } else if (found !== undefined && isOpaque(found)) {
+    report(
+      route,
+      path,
+      `port ${port} of ${name} is opaque TCP to callers, which no Route reaches`,
+      `write ${write(http)}`,
+    );
   }
 }
 
 function httpPorts(ports: readonly ServicePort[]): number[] {
-  return ports.filter((port) => port.protocol !== Protocol.TCP).map((port) => port.port);
+  return ports.filter((port) => !isOpaque(port)).map((port) => port.port);
+}
+
+/** To callers' sidecars; what DETECT finds is known to the receiver's only. */
+function isOpaque({ protocol }: ServicePort): boolean {
+  return protocol === Protocol.TCP || protocol === Protocol.DETECT;
 }
 
 function checkTimes(route: Resource<'Route'>, rule: RouteRule, path: string, report: Report): void {

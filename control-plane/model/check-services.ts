@@ -1,4 +1,5 @@
 // Services by themselves and beside each other: ports, endpoints, ejection, descriptors, ports on localhost.
+import type { ServicePort } from '../../proto/gen/weft/policy/v1/service_pb.js';
 import { Protocol, TlsMode, TlsVersion } from '../../proto/gen/weft/policy/v1/service_pb.js';
 import { nearest } from '../../proto/kit/nearest.ts';
 import { compileMethods } from '../../proto/kit/transcoded-methods.ts';
@@ -76,8 +77,9 @@ function checkPorts(service: Resource<'Service'>, report: Report): void {
         'says something only of a server outside the mesh (SIMPLE): between sidecars TLS is 1.3, and OFF has none',
         'remove it, or write `tls: SIMPLE`',
       );
+    checkOpaque(service, port, path, report);
     if (!viaSidecar(service) || port.tls === TlsMode.UNSPECIFIED || port.tls === TlsMode.MUTUAL) return;
-    if (port.protocol === Protocol.TCP)
+    if (port.protocol === Protocol.TCP || port.protocol === Protocol.DETECT)
       report(
         service,
         `${path}.tls`,
@@ -94,6 +96,25 @@ function checkPorts(service: Resource<'Service'>, report: Report): void {
       );
     clear ??= i;
   });
+}
+
+/** What is said of opaque connections where there are none, and of a sidecar that is not there. */
+function checkOpaque(service: Resource<'Service'>, port: ServicePort, path: string, report: Report): void {
+  const opaque = port.protocol === Protocol.TCP || port.protocol === Protocol.DETECT;
+  if (port.idleTimeout && !opaque)
+    report(
+      service,
+      `${path}.idleTimeout`,
+      'speaks of opaque connections, and this port carries HTTP',
+      'write `timeouts.idle` in a Route instead',
+    );
+  if (port.protocol === Protocol.DETECT && !viaSidecar(service))
+    report(
+      service,
+      `${path}.protocol`,
+      "only the receiver's sidecar detects what comes, and these endpoints have none",
+      'write what they speak, or `TCP`',
+    );
 }
 
 /** Whether callers reach the Service through a sidecar, and not at addresses that somebody wrote down. */

@@ -18,6 +18,8 @@ export const LIMITS = {
   handshakeTimeoutMs: 10_000,
   /** Time to learn the protocol of a connection before it is treated as opaque (Linkerd). */
   detectTimeoutMs: 10_000,
+  /** Bytes of a connection that are looked at to learn its protocol: a request line, and no more of what may be anything (Linkerd). */
+  detectBytesMax: 1_024,
   /** Other attempts after the first; only for requests that are idempotent or certainly not processed (Envoy). */
   retriesMax: 1,
   /** Retries in flight, as a share of requests in flight: an outage grows load by a fifth, never by a multiple (Envoy). */

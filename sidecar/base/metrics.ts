@@ -68,6 +68,12 @@ export const METRICS = {
     'reason',
   ),
   guards: counter('weft_guard_total', 'Connections ended by a flood guard or a limit', 'listener', 'guard'),
+  detected: counter(
+    'weft_detected_connections_total',
+    'Connections to a port of protocol DETECT by what their first bytes were: http1, http2, tls, other, or timeout without enough of them; all but HTTP are opaque',
+    'service',
+    'protocol',
+  ),
   handshakes: counter('weft_handshake_failures_total', 'TLS handshakes refused on the inbound port', 'reason'),
   revoked: counter(
     'weft_revoked_connections_total',

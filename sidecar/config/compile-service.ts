@@ -12,8 +12,8 @@ import type { UpstreamSettings } from '../upstream/upstream.ts';
 import type { OutwardVersion } from '../wire/tls.ts';
 import type { CompileError } from './compile-match.ts';
 import { reportUnknown } from './compile-match.ts';
-import type { CompiledTelemetry, PortProtocol, PortTls } from './snapshot.ts';
-import { DEFAULT_TELEMETRY } from './snapshot.ts';
+import type { CompiledTelemetry, OpaqueSettings, PortProtocol, PortTls } from './snapshot.ts';
+import { DEFAULT_TELEMETRY, TCP_RULE } from './snapshot.ts';
 
 const PROTOCOLS: Readonly<Record<Protocol, PortProtocol>> = {
   [Protocol.UNSPECIFIED]: 'http1',
@@ -21,6 +21,7 @@ const PROTOCOLS: Readonly<Record<Protocol, PortProtocol>> = {
   [Protocol.HTTP2]: 'http2',
   [Protocol.GRPC]: 'grpc',
   [Protocol.TCP]: 'tcp',
+  [Protocol.DETECT]: 'detect',
 };
 
 const TLS_MODES: Readonly<Record<TlsMode, PortTls>> = {
@@ -42,12 +43,22 @@ const DNS_REFRESH_MS = 5_000;
 /** Less would load the resolver with questions for nothing. */
 const DNS_REFRESH_MS_MIN = 1_000;
 
+/** One port of a Service. */
+export interface CompiledPort {
+  readonly port: number;
+  /** What the application speaks. */
+  readonly protocol: PortProtocol;
+  /** How callers reach it. */
+  readonly settings: UpstreamSettings;
+  readonly opaque: OpaqueSettings;
+}
+
 /** A Service with everything but its endpoints. */
 export interface CompiledService {
   readonly name: string;
   readonly message: Service;
   readonly identities: ReadonlySet<string>;
-  readonly ports: readonly { readonly port: number; readonly settings: UpstreamSettings }[];
+  readonly ports: readonly CompiledPort[];
   readonly dns: { readonly host: string; readonly port: number; readonly refreshMs: number } | null;
 }
 
@@ -61,7 +72,12 @@ export function compileService(message: Service, errors: CompileError[]): Compil
   const identities = new Set(message.identities);
   const ports = message.ports.map((port, i) => {
     checkPort(port, `ports[${i}]`, errors);
-    return { port: port.port, settings: settingsOf(message, port, `${port.port}.${name}.${namespace}`, identities) };
+    return {
+      port: port.port,
+      protocol: PROTOCOLS[port.protocol],
+      settings: settingsOf(message, port, `${port.port}.${name}.${namespace}`, identities),
+      opaque: { rule: { ...TCP_RULE, idleTimeoutMs: ms(port.idleTimeout, TCP_RULE.idleTimeoutMs) } },
+    };
   });
   const { dns } = message;
   const refreshMs = Math.max(DNS_REFRESH_MS_MIN, ms(dns?.refresh, DNS_REFRESH_MS));
@@ -96,8 +112,9 @@ function settingsOf(
   identities: ReadonlySet<string>,
 ): UpstreamSettings {
   const pool = message.connectionPool;
+  const protocol = PROTOCOLS[port.protocol];
   return {
-    protocol: PROTOCOLS[port.protocol],
+    protocol: protocol === 'detect' ? 'tcp' : protocol,
     tls: TLS_MODES[port.tls],
     meshName,
     serverName: message.dns?.host ?? '',

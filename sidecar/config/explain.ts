@@ -3,7 +3,7 @@
 import { normalizePath } from '../../proto/kit/path.ts';
 import { parseSpiffeId } from '../../proto/kit/spiffe.ts';
 import type { ExplainQuery } from '../base/messages.ts';
-import { authorize, type PeerIdentity } from '../filters/authorization/run.ts';
+import { type AuthorizationVerdict, authorize, type PeerIdentity } from '../filters/authorization/run.ts';
 import { destinationOf, findHost, findPort, portInAuthority } from '../proxy/decide.ts';
 import { replyFor } from '../proxy/respond.ts';
 import type { CompiledBackend, CompiledHost, CompiledRule } from '../proxy/route.ts';
@@ -150,14 +150,21 @@ function explainInbound(snapshot: Snapshot, head: Head, path: string, caller: st
   const named = portInAuthority(head.authority);
   const port = own.ports.get(named) ?? [...own.ports.values()][0];
   if (port === undefined) return { decision: 'refused', status: 421, why: `no application serves ${own.name}` };
-  const verdict = authorize(own.authorization, peer, head.method, path, port.port);
+  const opaque = authorize(own.authorization, peer, 'CONNECT', '', port.port);
+  const verdict = port.protocol === 'tcp' ? opaque : authorize(own.authorization, peer, head.method, path, port.port);
   return {
     decision: verdict.allowed ? 'allowed' : 'denied',
     status: verdict.allowed ? null : 403,
+    ...(port.protocol === 'detect' ? { opaque: explainOpaque(opaque) } : {}),
     service: own.name,
     port: port.port,
     caller: peer?.spiffeId ?? '(no identity: name one with --caller)',
     rule: verdict.rule,
     application: port.destination.cluster.list.map((endpoint) => endpoint.name),
   };
+}
+
+/** What becomes of a connection to a DETECT port whose first bytes are no HTTP. */
+function explainOpaque(verdict: AuthorizationVerdict): object {
+  return { decision: verdict.allowed ? 'allowed' : 'denied', rule: verdict.rule };
 }

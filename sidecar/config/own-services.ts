@@ -2,7 +2,7 @@
 
 import type { LocalApp } from '../base/messages.ts';
 import { assembleAuthorization } from '../filters/authorization/compile.ts';
-import { appSettings, type CompiledService } from './compile-service.ts';
+import { appSettings, type CompiledPort, type CompiledService } from './compile-service.ts';
 import type { Resources } from './resources.ts';
 import { type CompiledTelemetry, DENY_ALL, type Destination, type OwnPort, type OwnService } from './snapshot.ts';
 import type { StateContext } from './state.ts';
@@ -30,28 +30,33 @@ export function buildOwnServices(
       entry = { service: { name, ports, authorization }, ports, apps: new Map() };
       own.set(name, entry);
     }
-    const { port, settings } = found;
-    const { upstream, stats } = targets.get('inbound', name, port, appSettings(settings));
-    upstream.configure(appSettings(settings));
-    const endpoint = `app:${app.port}`;
-    upstream.set({ name: endpoint, host: '127.0.0.1', port: app.port, labels: [], spiffeId: '' });
+    const { port, protocol, settings } = found;
     const names = entry.apps.get(port) ?? new Set();
-    names.add(endpoint);
+    names.add(`app:${app.port}`);
     entry.apps.set(port, names);
-    const { protocol, tls } = settings;
-    const destination: Destination = {
-      service: name,
-      port,
-      protocol,
-      tls: 'off',
-      cluster: upstream.cluster,
-      stats,
-      telemetry: telemetryOf(name),
-      transcode: null,
-    };
-    entry.ports.set(port, { port, protocol, tls, destination });
+    const to = (spoken: '' | 'http1' | 'http2') => destinationOf(app, name, found, spoken, targets, telemetryOf(name));
+    const spoken = protocol === 'detect' ? { http1: to('http1'), http2: to('http2') } : undefined;
+    entry.ports.set(port, { port, protocol, tls: settings.tls, destination: to(''), spoken });
   }
   return new Map([...own].map(([name, { service }]) => [name, service]));
+}
+
+/** An application on localhost. @param spoken what one of its connections speaks; empty: what the policy says. */
+function destinationOf(
+  app: LocalApp,
+  service: string,
+  { port, settings, opaque }: CompiledPort,
+  spoken: '' | 'http1' | 'http2',
+  targets: Targets,
+  telemetry: CompiledTelemetry,
+): Destination {
+  const protocol = spoken === '' ? settings.protocol : spoken;
+  const dialled = appSettings({ ...settings, protocol });
+  const { upstream, stats } = targets.get('inbound', service, port, dialled, spoken);
+  upstream.configure(dialled);
+  upstream.set({ name: `app:${app.port}`, host: '127.0.0.1', port: app.port, labels: [], spiffeId: '' });
+  const { cluster } = upstream;
+  return { service, port, protocol, tls: 'off', cluster, stats, telemetry, transcode: null, opaque };
 }
 
 /** Whose Telemetry the calls of the application follow: of several Services the first `--app`'s. Null: it serves none. */

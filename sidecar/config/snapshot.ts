@@ -8,8 +8,11 @@ import type { CompiledRule, RouteTable } from '../proxy/route.ts';
 import type { RequestStats } from '../telemetry/request-stats.ts';
 import type { Cluster } from '../upstream/cluster.ts';
 
-/** What an application speaks on a port of its Service. `grpc` is HTTP/2; `tcp` is opaque. */
-export type PortProtocol = 'http1' | 'http2' | 'grpc' | 'tcp';
+/**
+ * What an application speaks on a port of its Service. `grpc` is HTTP/2; `tcp` is opaque; `detect` is told by the first
+ * bytes of each connection, and `tcp` to callers.
+ */
+export type PortProtocol = 'http1' | 'http2' | 'grpc' | 'tcp' | 'detect';
 
 /** How callers reach a port: both sides verified by SPIFFE id, only the server verified, or in the clear. */
 export type PortTls = 'mutual' | 'simple' | 'off';
@@ -20,6 +23,12 @@ export interface CompiledTelemetry {
   readonly traceShare: number;
   /** Share of requests with an access log line, 0 to 1; failed ones always have one while this is above 0. Default 0. */
   readonly logShare: number;
+}
+
+/** What a policy says of the opaque connections of a port. */
+export interface OpaqueSettings {
+  /** `TCP_RULE` with the port's own idle time. */
+  readonly rule: CompiledRule;
 }
 
 /** Where a request can go: one port of a Service, an application behind this sidecar, or a provider of models. */
@@ -36,6 +45,8 @@ export interface Destination {
   readonly telemetry: CompiledTelemetry;
   /** Not null: JSON requests become gRPC calls of these methods. */
   readonly transcode: MethodIndex | null;
+  /** Of a port that carries opaque connections; left out: nothing is said of them. */
+  readonly opaque?: OpaqueSettings | undefined;
 }
 
 /** A Service as callers see it. */
@@ -55,8 +66,10 @@ export interface OwnPort {
   readonly protocol: PortProtocol;
   /** What the inbound listener must demand of callers. */
   readonly tls: PortTls;
-  /** The application on localhost, in the protocol that it speaks. */
+  /** The application on localhost, in the protocol that it speaks; opaque where that is told by each connection. */
   readonly destination: Destination;
+  /** `detect` only: the application for connections that speak HTTP. */
+  readonly spoken?: Readonly<Record<'http1' | 'http2', Destination>> | undefined;
 }
 
 /** A Service that this sidecar's own applications serve. */
@@ -153,5 +166,5 @@ export const INBOUND_RULE: CompiledRule = {
 /** Calls to models: 5 min to the response head (an answer that is not streamed comes whole), 5 min without a byte; tried again only when never sent. */
 export const AI_RULE: CompiledRule = { ...INBOUND_RULE, name: '(model)', requestTimeoutMs: 300_000 };
 
-/** Opaque connections: quiet for an hour before they are cut, as Envoy's TCP proxy. */
+/** Opaque connections: quiet for an hour before they are cut, as Envoy's TCP proxy, unless the port's `idle_timeout` says otherwise. */
 export const TCP_RULE: CompiledRule = { ...INBOUND_RULE, name: '(tcp)', idleTimeoutMs: 3_600_000 };

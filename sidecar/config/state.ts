@@ -208,7 +208,7 @@ export class ConfigState {
   ): ServiceState {
     const ports = new Map<number, Destination>();
     let http: Destination | null = null;
-    for (const { port, settings } of compiled.ports) {
+    for (const { port, settings, opaque } of compiled.ports) {
       const { protocol, tls } = settings;
       const target = this.targets.get('outbound', compiled.name, port, settings);
       const destination: Destination = {
@@ -221,6 +221,7 @@ export class ConfigState {
         telemetry,
         // JSON becomes gRPC only where gRPC is spoken.
         transcode: protocol === 'grpc' || protocol === 'http2' ? transcode : null,
+        opaque,
       };
       ports.set(port, destination);
       if (http === null && protocol !== 'tcp') http = destination;

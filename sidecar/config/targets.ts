@@ -7,7 +7,7 @@ import { SharedTally } from '../telemetry/tally.ts';
 import { RetryBudget } from '../upstream/budget.ts';
 import { type ClusterObserver, labelText } from '../upstream/cluster.ts';
 import { Upstream, type UpstreamSettings } from '../upstream/upstream.ts';
-import type { Snapshot } from './snapshot.ts';
+import type { OwnPort, Snapshot } from './snapshot.ts';
 import type { StateContext } from './state.ts';
 
 /** One port of one Service, application or provider, for as long as it exists. */
@@ -24,9 +24,18 @@ export class Targets {
     this.context = context;
   }
 
-  /** The one there is, else a new one with these settings. `port` 0: a provider's. */
-  get(direction: 'outbound' | 'inbound' | 'ai', name: string, port: number, settings: UpstreamSettings): Target {
-    const key = `${direction} ${name} ${port}`;
+  /**
+   * The one there is, else a new one with these settings. `port` 0: a provider's.
+   * @param spoken one of several protocols of the port; empty: it has one, or this is the opaque one.
+   */
+  get(
+    direction: 'outbound' | 'inbound' | 'ai',
+    name: string,
+    port: number,
+    settings: UpstreamSettings,
+    spoken: '' | 'http1' | 'http2' = '',
+  ): Target {
+    const key = spoken === '' ? `${direction} ${name} ${port}` : `${direction} ${name} ${port} ${spoken}`;
     let target = this.targets.get(key);
     if (target === undefined) {
       const stats = new RequestStats(this.context.series, direction, name);
@@ -67,12 +76,12 @@ export class Targets {
   /** Gives up what the configuration no longer knows: nothing new goes there, and what is under way ends by itself. */
   retain({ services, ownServices, providers }: Pick<Snapshot, 'services' | 'ownServices' | 'providers'>): void {
     for (const [key, { upstream }] of this.targets) {
-      const [direction, name = '', port] = key.split(' ');
+      const [direction, name = '', port, spoken] = key.split(' ');
       const used =
         direction === 'ai'
           ? providers.has(name)
           : direction === 'inbound'
-            ? ownServices.get(name)?.ports.has(Number(port)) === true
+            ? isOwn(ownServices.get(name)?.ports.get(Number(port)), spoken)
             : services.get(name)?.ports.has(Number(port)) === true;
       if (used) continue;
       upstream.close();
@@ -125,4 +134,9 @@ export class Targets {
   close(): void {
     for (const { upstream } of this.targets.values()) upstream.close();
   }
+}
+
+/** Whether an application's port is there, and still tells its protocol by the connection where `spoken` is one of several. */
+function isOwn(port: OwnPort | undefined, spoken: string | undefined): boolean {
+  return port !== undefined && (spoken === undefined || port.spoken !== undefined);
 }

@@ -7,7 +7,7 @@ import { serveHttp2 } from '../wire/http2/server.ts';
 import type { ByteConnection } from '../wire/socket.ts';
 import type { StreamAcceptor } from '../wire/stream.ts';
 import { ConnectionLife } from './connection-life.ts';
-import type { WorkerContext } from './context.ts';
+import type { Accepted, WorkerContext } from './context.ts';
 import { type Spoken, sniff } from './sniff.ts';
 
 /** What a listener decides for a connection. */
@@ -27,14 +27,7 @@ export function serveClear(
   settings: ConnectionSettings,
 ): void {
   const { listener } = settings;
-  // A drain may end it: nothing was asked yet.
-  const untrack = context.track({
-    listener,
-    heldBytes: 0,
-    isIdle: true,
-    drain: () => wire.end(),
-    destroy: () => wire.destroy(),
-  });
+  const untrack = context.track(undecided(listener, wire));
   const known = (spoken: Spoken): void => {
     untrack();
     if (spoken === 'http1' || spoken === 'http2') return serveConnection(context, wire, spoken, accept, settings);
@@ -42,6 +35,11 @@ export function serveClear(
     wire.destroy();
   };
   sniff(context, wire, listener, known, untrack);
+}
+
+/** A connection that has said nothing yet: a drain may end it, since nothing was asked. */
+export function undecided(listener: ListenerConfig['kind'], wire: ByteConnection): Accepted {
+  return { listener, heldBytes: 0, isIdle: true, drain: () => wire.end(), destroy: () => wire.destroy() };
 }
 
 /** Gives the connection its codec; each of its requests goes to `accept`. */

@@ -7,12 +7,13 @@ import { LIMITS } from '../base/limits.ts';
 import type { ListenerConfig } from '../base/messages.ts';
 import type { PeerIdentity } from '../filters/authorization/run.ts';
 import type { Origin } from '../proxy/origin.ts';
-import { acceptorOf } from '../proxy/serve.ts';
+import { RequestServer } from '../proxy/serve.ts';
 import { WireSocket } from '../wire/socket.ts';
 import { certificateFailure, createMeshServer, type HandshakeFailure, secure } from '../wire/tls.ts';
 import { bindListener } from './bind.ts';
 import { serveClear, serveConnection } from './connection.ts';
 import type { Listener, OpenListener, WorkerContext } from './context.ts';
+import { connectHook, serveDetected } from './detected.ts';
 import { type InboundPort, peerOf, plaintextPort, portOf } from './inbound-port.ts';
 import { RefusalLog } from './refusal-log.ts';
 
@@ -97,15 +98,16 @@ class Inbound {
   /** @param alpn null: in the clear, where the first bytes tell. */
   private serve(socket: Socket, port: InboundPort, peer: PeerIdentity | null, alpn: string | null): void {
     const origin: Origin = { direction: 'inbound', service: port.service, port: port.own.port, peer };
-    const accept = acceptorOf(this.context, origin);
     const wire = new WireSocket(socket);
     const settings = {
       listener: 'inbound' as const,
       scheme: alpn === null ? ('http' as const) : ('https' as const),
       streamsMax: peer === null ? LIMITS.strangerStreamsMax : LIMITS.peerStreamsMax,
     };
-    if (alpn === null) serveClear(this.context, wire, accept, settings);
-    else serveConnection(this.context, wire, alpn === 'h2' ? 'http2' : 'http1', accept, settings);
+    const { accept } = new RequestServer(this.context, origin, null, connectHook(this.context, port, origin));
+    if (alpn !== null) serveConnection(this.context, wire, alpn === 'h2' ? 'http2' : 'http1', accept, settings);
+    else if (port.own.protocol === 'detect') serveDetected(this.context, wire, origin);
+    else serveClear(this.context, wire, accept, settings);
   }
 
   private refuse(socket: Socket, reason: HandshakeFailure): void {

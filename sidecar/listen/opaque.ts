@@ -1,9 +1,10 @@
 // A connection whose protocol the mesh does not read: one CONNECT towards an endpoint of the Service, bytes both ways.
 
+import type { ListenerConfig } from '../base/messages.ts';
 import type { Destination } from '../config/snapshot.ts';
-import { TCP_RULE } from '../config/snapshot.ts';
+import { hostOf, NO_LABELS, opaqueRule } from '../proxy/decide.ts';
 import type { Origin } from '../proxy/origin.ts';
-import { exchangeTo } from '../proxy/serve.ts';
+import { exchangeTo, ProxiedRequest, RequestServer } from '../proxy/serve.ts';
 import { ProxyError } from '../wire/error.ts';
 import type { HeaderList } from '../wire/headers.ts';
 import type { ByteConnection } from '../wire/socket.ts';
@@ -65,15 +66,31 @@ class OpaqueCaller implements HttpStream {
   }
 }
 
-/** Relays a connection to an opaque port. */
+/** Relays a connection of the own application to an opaque port. */
 export function relayOpaque(
   context: WorkerContext,
   origin: Origin,
   wire: ByteConnection,
   destination: Destination,
 ): void {
+  const caller = trackedCaller(context, wire, origin.service === '' ? 'outbound' : 'local');
+  const decision = { rule: opaqueRule(destination), destination, labels: NO_LABELS };
+  const exchange = exchangeTo(context, origin, caller, () => decision);
+  caller.events = exchange;
+  exchange.onHead(connectTo(destination.service, destination.port), false);
+}
+
+/** Relays a connection that came in to the application, if its Service's Authorization lets an opaque one in. */
+export function admitOpaque(context: WorkerContext, origin: Origin, wire: ByteConnection): void {
+  const caller = trackedCaller(context, wire, 'inbound');
+  const request = new ProxiedRequest(caller, new RequestServer(context, origin));
+  caller.events = request;
+  request.onHead(connectTo(origin.service, origin.port), false);
+}
+
+function trackedCaller(context: WorkerContext, wire: ByteConnection, listener: ListenerConfig['kind']): OpaqueCaller {
   const untrack = context.track({
-    listener: origin.service === '' ? 'outbound' : 'local',
+    listener,
     get heldBytes() {
       return wire.bufferedBytes;
     },
@@ -82,10 +99,9 @@ export function relayOpaque(
     drain() {},
     destroy: () => wire.destroy(),
   });
-  const caller = new OpaqueCaller(wire, untrack);
-  const exchange = exchangeTo(context, origin, caller, () => ({ rule: TCP_RULE, destination, labels: [] }));
-  caller.events = exchange;
-  const slash = destination.service.indexOf('/');
-  const host = `${destination.service.slice(slash + 1)}.${destination.service.slice(0, slash)}`;
-  exchange.onHead(Head.request('CONNECT', '', `${host}:${destination.port}`, '', []), false);
+  return new OpaqueCaller(wire, untrack);
+}
+
+function connectTo(service: string, port: number): Head {
+  return Head.request('CONNECT', '', `${hostOf(service)}:${port}`, '', []);
 }

@@ -9,9 +9,10 @@ import type { WorkerContext } from './context.ts';
 
 export type Spoken = 'http1' | 'http2' | 'tls' | 'other';
 
-const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
+/** RFC 9113 §3.4. */
+export const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
 /** RFC 8446 §5.1: a handshake record. */
-const TLS_HANDSHAKE = 0x16;
+export const TLS_HANDSHAKE = 0x16;
 
 /** Null: too few bytes to tell. */
 export function protocolOf(bytes: Uint8Array): Spoken | null {

@@ -4,6 +4,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Random } from '../base/random.ts';
 import { type TimerWheel, WheelTimer } from '../base/timer-wheel.ts';
+import { TCP_RULE } from '../config/snapshot.ts';
 import { applyHeaderEdit } from '../filters/header-edit/run.ts';
 import { backoffMs } from '../upstream/backoff.ts';
 import type { Guard } from '../upstream/budget.ts';
@@ -264,7 +265,8 @@ export class RequestPlan implements AttemptPolicy {
     // Looks once per interval whether a byte moved, instead of touching the wheel with every chunk.
     const bytes = this.exchange.requestBytes + this.exchange.responseBytes;
     if (bytes === this.bytesAtIdleCheck) {
-      const detail = `no byte moved for ${idleTimeoutMs} ms (timeouts.idle of ${name})`;
+      const setting = name === TCP_RULE.name ? 'idle_timeout of the port' : `timeouts.idle of ${name}`;
+      const detail = `no byte moved for ${idleTimeoutMs} ms (${setting})`;
       this.exchange.abort(new ProxyError('idleTimeout', 'upstream', detail));
       return;
     }

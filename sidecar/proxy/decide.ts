@@ -135,21 +135,39 @@ export function admit(snapshot: Snapshot, origin: Origin, head: Head, path: stri
     const detail = `no application here serves port ${origin.port} of ${origin.service}: was it given by --app?`;
     return new ProxyError('misdirected', 'local', detail);
   }
-  const host = matchHost(snapshot.table, head.authority);
-  if (host !== null && host.service !== origin.service) {
-    return new ProxyError('misdirected', 'local', `${head.authority} is ${host.service}, not ${origin.service}`);
-  }
-  const opaque = head.method === 'CONNECT' && head.protocol === '';
-  if (opaque !== (port.protocol === 'tcp')) {
+  const elsewhere = misdirected(snapshot, origin, head);
+  if (elsewhere !== null) return elsewhere;
+  const opaque = isConnect(head);
+  const protocol = port.protocol === 'detect' ? (origin.spoken ?? 'tcp') : port.protocol;
+  if (opaque !== (protocol === 'tcp')) {
     const spoken = opaque ? 'speaks HTTP, and CONNECT is for opaque TCP' : 'is opaque TCP, and takes CONNECT only';
     return new ProxyError('misdirected', 'local', `port ${origin.port} of ${origin.service} ${spoken}`);
   }
   const verdict = authorize(own.authorization, origin.peer, head.method, path, origin.port);
   if (!verdict.allowed) return new ProxyError('denied', 'local', verdict.rule);
-  return { rule: opaque ? TCP_RULE : INBOUND_RULE, destination: port.destination, labels: NO_LABELS };
+  if (opaque) return { rule: opaqueRule(port.destination), destination: port.destination, labels: NO_LABELS };
+  const destination = protocol === 'http1' || protocol === 'http2' ? port.spoken?.[protocol] : undefined;
+  return { rule: INBOUND_RULE, destination: destination ?? port.destination, labels: NO_LABELS };
+}
+
+/** Null: the request is for the Service of its connection, as far as its authority names one. */
+export function misdirected(snapshot: Snapshot, origin: Origin, head: Head): ProxyError | null {
+  const host = matchHost(snapshot.table, head.authority);
+  if (host === null || host.service === origin.service) return null;
+  return new ProxyError('misdirected', 'local', `${head.authority} is ${host.service}, not ${origin.service}`);
+}
+
+/** A CONNECT that opens a tunnel, and not one with `:protocol` (RFC 8441). */
+export function isConnect(head: Head): boolean {
+  return head.method === 'CONNECT' && head.protocol === '';
+}
+
+/** How long an opaque connection may be quiet. */
+export function opaqueRule({ opaque }: Destination): CompiledRule {
+  return opaque === undefined ? TCP_RULE : opaque.rule;
 }
 
 function noHttp(service: ServiceState, destination: Destination | null): string {
   if (destination === null) return `${service.name} has no port that speaks HTTP`;
-  return `port ${destination.port} of ${service.name} is opaque TCP (protocol PROTOCOL_TCP): use CONNECT or a local port`;
+  return `port ${destination.port} of ${service.name} is opaque TCP to callers (protocol PROTOCOL_TCP or PROTOCOL_DETECT): use CONNECT or a local port`;
 }

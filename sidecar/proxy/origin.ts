@@ -41,4 +41,6 @@ export interface Origin {
   readonly port: number;
   /** Inbound: who calls, as TLS proved. Null: not known, or the own application. */
   readonly peer: PeerIdentity | null;
+  /** Inbound, on a port that tells its protocol by the connection: what this one speaks; left out before that is known. */
+  readonly spoken?: 'http1' | 'http2' | 'tcp';
 }

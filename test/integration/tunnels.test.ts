@@ -192,6 +192,20 @@ test('an endpoint that refuses costs no connection, as long as another takes it'
   expect(rig.count('connectFailures', 'shop/orders')).toBeGreaterThan(0);
 });
 
+test('it is ended when nothing moves for the idle time of its port, and metric and log say why', async () => {
+  const idleTimeout = { nanos: 100_000_000 };
+  const ports = [{ port: 80, tls: TlsMode.OFF, protocol: Protocol.TCP, idleTimeout }];
+  const port = await apps.tcp((socket) => void socket.write('220 ready'));
+  await rig.apply(service('shop/orders', { ports }), endpoint('shop/orders', port), logged());
+  const atClient = heard(await apps.connect(rig.localPort));
+  await until('it is closed', () => atClient.over);
+  await until('it is logged', () => rig.records.length === 1);
+  expect(atClient.text).toBe('220 ready');
+  const detail = 'no byte moved for 100 ms (idle_timeout of the port)';
+  expect(rig.records[0]).toMatchObject({ flag: 'SI', route: '(tcp)', detail });
+  expect(rig.count('requests', 'outbound', 'shop/orders', '(tcp)', '200', '', 'SI')).toBe(1);
+});
+
 test('without an endpoint the connection is closed, and the log says why', async () => {
   await rig.apply(OPAQUE, logged());
   const atClient = heard(await apps.connect(rig.localPort));

@@ -53,7 +53,7 @@ export function destinationTo(
 ): Destination {
   const { context } = rig;
   const cluster = new Cluster(leastRequest(Math.random), Math.random);
-  const wire = protocol === 'grpc' ? ('http2' as const) : protocol;
+  const wire = protocol === 'grpc' ? ('http2' as const) : protocol === 'detect' ? ('tcp' as const) : protocol;
   const limits = {
     connectionsMax: 64,
     pendingRequestsMax: 1024,

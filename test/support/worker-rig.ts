@@ -22,6 +22,7 @@ import type {
   ResourceError,
   TelemetryRecord,
   ToWorker,
+  WorkerIdentity,
 } from '../../sidecar/base/messages.ts';
 import type { OverloadLimits } from '../../sidecar/base/overload.ts';
 
@@ -64,6 +65,8 @@ export interface WorkerRig {
   readonly contained: string[];
   /** Counts by `family label label ...`. */
   count(family: string, ...labels: string[]): number;
+  /** Gives it an identity, as main does; config that was there is built anew. */
+  identify(identity: WorkerIdentity): Promise<void>;
   apply(...resources: ResourceBytes[]): Promise<readonly ResourceError[]>;
   remove(...resources: ResourceBytes[]): Promise<void>;
   explain(query: Partial<ExplainQuery>): Promise<unknown>;
@@ -157,6 +160,10 @@ export async function workerRig(apps: readonly LocalApp[] = [], overload = NO_LI
     count(family, ...labels) {
       const slot = slots.get([family, ...labels].join(' '));
       return slot === undefined ? 0 : (column[counters.slots + slot] as number);
+    },
+    async identify(identity) {
+      post({ type: 'identity', identity });
+      await send([], []);
     },
     apply: (...resources) => send(resources, []),
     async remove(...resources) {

@@ -50,12 +50,16 @@ export interface ServiceAuthorization {
 
 const NAMESPACE_ALLOWED: AuthorizationVerdict = { allowed: true, rule: '(own namespace)' };
 const NAMESPACE_DENIED: AuthorizationVerdict = { allowed: false, rule: '(no policy: other namespace)' };
+/** Part of a metric's label and of the log line, behind the rule. */
+const UNKNOWN_FACTS = '(an opaque connection has no method or path to judge)';
+
 const NOT_ALLOWED: AuthorizationVerdict = { allowed: false, rule: '(no ALLOW matches)' };
 
 /**
  * Decides one request.
  * @param peer null: no proven identity.
- * @param path normalized, without the query; the path that is also forwarded. Empty (CONNECT): no path is known, which a DENY by path takes as a match.
+ * @param path normalized, without the query; the path that is also forwarded. Empty: an opaque connection (CONNECT), of which
+ * no method or path is known: a DENY by either takes that as a match, an ALLOW does not.
  * @param port the Service's port that was called.
  */
 export function authorize(
@@ -66,8 +70,12 @@ export function authorize(
   port: number,
 ): AuthorizationVerdict {
   for (const rule of policy.deny) {
-    if (rule.always || (isCaller(policy, rule, peer) && isOperation(rule, method, path, port, true)))
-      return rule.verdict;
+    if (rule.always) return rule.verdict;
+    if (!isCaller(policy, rule, peer)) continue;
+    if (isOperation(rule, method, path, port, false)) return rule.verdict;
+    // Slow path: an opaque connection that is refused for what cannot be known of it.
+    if (path === '' && isOperation(rule, method, path, port, true))
+      return { allowed: false, rule: `${rule.verdict.rule} ${UNKNOWN_FACTS}` };
   }
   if (!policy.hasAllow) {
     const own = peer !== null && peer.namespace === policy.namespace && peer.trustDomain === policy.trustDomain;
@@ -91,19 +99,19 @@ function isOperation(
   method: string,
   path: string,
   port: number,
-  deny: boolean,
+  unknownMatches: boolean,
 ): boolean {
   if (rule.operations === null) return true;
   for (const operation of rule.operations) {
-    if (operation.methods !== null && !operation.methods.has(method)) continue;
+    if (operation.methods !== null && !unknownMatches && !operation.methods.has(method)) continue;
     if (operation.ports !== null && !operation.ports.has(port)) continue;
-    if (operation.paths === null || isPath(operation.paths, path, deny)) return true;
+    if (operation.paths === null || isPath(operation.paths, path, unknownMatches)) return true;
   }
   return false;
 }
 
-function isPath(paths: readonly CompiledStringMatch[], path: string, deny: boolean): boolean {
-  if (path === '') return deny;
+function isPath(paths: readonly CompiledStringMatch[], path: string, unknownMatches: boolean): boolean {
+  if (path === '') return unknownMatches;
   for (const match of paths) if (matchString(match, path)) return true;
   return false;
 }

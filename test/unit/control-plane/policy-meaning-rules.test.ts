@@ -142,6 +142,11 @@ const CASES: readonly Mistake[] = [
     '12:68 spec.rules[0].backends[0].port | write one of 80',
   ],
   [
+    'backend port whose protocol only its receiver detects',
+    `${orders}kind: Service\nmetadata: { name: db }\nspec: { ports: [{ port: 80 }, { port: 81, protocol: DETECT }] }\n---\nkind: Route\nmetadata: { name: r }\nspec: { hosts: [orders], rules: [{ backends: [{ service: db, port: 81 }] }] }\n`,
+    '12:68 spec.rules[0].backends[0].port | write one of 80',
+  ],
+  [
     'header removed twice',
     route('  hosts: [orders]\n  rules:\n    - filters: [{ requestHeaders: { remove: [a, A] } }]\n'),
     '11:49 spec.rules[0].filters[0].requestHeaders.remove[1] | remove one of the two',

@@ -25,6 +25,21 @@ const CASES: readonly Mistake[] = [
     '4:28 spec.ports[0].tls | write `MUTUAL`',
   ],
   [
+    'idle time of opaque connections on HTTP',
+    service('  ports: [{ port: 80, idleTimeout: 60s }, { port: 81, protocol: TCP, idleTimeout: 60s }]\n'),
+    '4:36 spec.ports[0].idleTimeout | write `timeouts.idle` in a Route instead',
+  ],
+  [
+    'DETECT where there is no sidecar',
+    service('  ports: [{ port: 80, protocol: DETECT }]\n  static: { endpoints: [{ address: 10.0.0.1 }] }\n'),
+    '4:33 spec.ports[0].protocol | write what they speak, or `TCP`',
+  ],
+  [
+    'DETECT in the clear',
+    service('  ports: [{ port: 80, tls: SIMPLE, protocol: DETECT }]\n'),
+    '4:28 spec.ports[0].tls | write `MUTUAL`',
+  ],
+  [
     'port of the sidecar',
     service('  ports: [{ port: 80 }]\n  localPort: 15001\n'),
     '5:14 spec.localPort | choose another port',

@@ -99,7 +99,15 @@ describe('with ALLOW and DENY', () => {
     ['anyone, without identity', null, 'GET', '/healthz', 80, true, 'shop/a#open'],
     ['DENY before ALLOW', peer('any', 'ops'), 'GET', '/admin/x', 80, false, 'shop/d#admin'],
     ['DENY by id', peer('eve', 'ops'), 'GET', '/healthz', 80, false, 'shop/d#eve'],
-    ['no path is known: a DENY by path holds', peer('any', 'ops'), 'CONNECT', '', 80, false, 'shop/d#admin'],
+    [
+      'no path is known: a DENY by path holds',
+      peer('any', 'ops'),
+      'CONNECT',
+      '',
+      80,
+      false,
+      'shop/d#admin (an opaque connection has no method or path to judge)',
+    ],
   ])('%s', (_, caller, method, url, port, allowed, rule) => {
     expect(decide([allow, deny], caller, method, url, port)).toEqual({ allowed, rule });
   });
