@@ -12,6 +12,7 @@ import { EMPTY_SNAPSHOT } from '../../sidecar/config/snapshot.ts';
 import { findHost } from '../../sidecar/proxy/decide.ts';
 import type { ProxyError } from '../../sidecar/wire/error.ts';
 import { ControlPlaneProcess, eventually } from '../support/control-plane.ts';
+import { freePort } from '../support/ports.ts';
 import { until } from '../support/worker-rig.ts';
 
 const WEFT = fileURLToPath(new URL('../../deploy/cli/weft.ts', import.meta.url));
@@ -50,16 +51,6 @@ async function controlPlane() {
   const flags = ['--api', `http://127.0.0.1:${plane.port('api')}`];
   flags.push('--admin-token-file', join(plane.dataDir, 'admin.token'));
   return { plane, flags };
-}
-
-/** A port that nothing listens on. */
-async function closedPort(): Promise<number> {
-  const server = createTcpServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 test('token, status and get speak of the running control plane', async () => {
@@ -116,7 +107,7 @@ test('a question that the control plane cannot answer ends with 64 and what to w
 });
 
 test('what cannot be reached ends with 69, what was said wrongly with 64, each with what to do', async () => {
-  const nowhere = `127.0.0.1:${await closedPort()}`;
+  const nowhere = `127.0.0.1:${await freePort()}`;
   const token = { WEFT_ADMIN_TOKEN: 'x' };
   expect(await run(WEFT, ['status', '--api', `http://${nowhere}`], token)).toMatchObject({
     code: 69,

@@ -45,7 +45,7 @@ test('a wrong file changes nothing, is in status, log and metrics, and everythin
   expect(await portsOf(mesh)).toEqual({ a: 80, b: 81 });
   const { problems } = await mesh.api().getStatus({});
   expect(problems).toMatchObject([{ file: 'a.yaml', line: 3, resource: 'Service/default/a' }]);
-  expect(mesh.output).toContain('a policy is wrong; its last good state stays');
+  await eventually('the log says it', () => mesh.output.includes('a policy is wrong; its last good state stays'));
   const metrics = await fetch(`http://127.0.0.1:${mesh.port('metrics')}/metrics`);
   expect(await metrics.text()).toMatch(/^weft_policy_problems 1$/m);
   mesh.write('a.yaml', service('a', 82));

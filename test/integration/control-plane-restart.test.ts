@@ -137,7 +137,7 @@ test.each([
   await mesh.start();
   expect(Object.keys(await view(workload))).toEqual(ALL.filter((name) => !name.startsWith('Route')));
   expect(await statusOf(mesh)).toMatch(/"hostz" \(Route\/default\/echo\); it is left out\n/);
-  expect(mesh.output).toContain('a policy is wrong; it is left out');
+  await eventually('the log says it', () => mesh.output.includes('a policy is wrong; it is left out'));
 });
 
 test('what is stored of another policy directory is not used', async () => {
@@ -146,7 +146,7 @@ test('what is stored of another policy directory is not used', async () => {
   const wrong = { ...POLICIES, 'route.yaml': ROUTE.replace('hosts', 'hostz') };
   const other = await started(wrong, ['--data-dir', mesh.dataDir]);
   expect((await other.api(mesh.adminToken).listResources({ kind: 'Route' })).resourcesJson).toEqual([]);
-  expect(other.output).toContain(`it is of the policies in ${mesh.policies}`);
+  await eventually('the log says it', () => other.output.includes(`it is of the policies in ${mesh.policies}`));
 });
 
 test('a wrong Authorization that never was right: the mesh that ran with it starts with it, another does not', async () => {

@@ -156,7 +156,7 @@ test('killed and started again, it withdraws nothing, and says nothing to who ha
   const after = web.discover([ENDPOINT], kept);
   const fresh = web.discover(TYPES);
   await holds(fresh, 'Endpoint default/orders/orders-1');
-  expect(after.messages).toEqual([]);
   // The tokens that were used are still used: the root and the files are the same.
-  expect((await plane.api().getStatus({})).sidecars.length).toBe(2);
+  await eventually('both are back', async () => (await plane.api().getStatus({})).sidecars.length === 2);
+  expect(after.messages).toEqual([]);
 });

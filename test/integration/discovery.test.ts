@@ -18,6 +18,7 @@ import {
   type DeltaDiscoveryResponse,
 } from '../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
 import { EndpointSchema, ServiceSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
+import { eventually } from '../support/control-plane.ts';
 
 const ENDPOINT = typeUrlOf(EndpointSchema);
 const SERVICE = typeUrlOf(ServiceSchema);
@@ -132,5 +133,6 @@ test('a caller without identity is turned away, and a closed stream is forgotten
   await web.until(2);
   web.call.end();
   await once(web.call, 'end');
+  await eventually('it is forgotten', () => closed.length > 0);
   expect(closed).toEqual(['web']);
 });

@@ -5,20 +5,12 @@ import { expect, test } from 'vitest';
 import type { ListenerConfig } from '../../sidecar/base/messages.ts';
 import { LocalPorts } from '../../sidecar/workers/local-ports.ts';
 import { callHttp } from '../support/apps.ts';
+import { freePort } from '../support/ports.ts';
 import { useApps, useSidecars } from '../support/use.ts';
 import { endpoint, service, until } from '../support/worker-rig.ts';
 
 const apps = useApps();
 const processes = useSidecars();
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 test.each(['1', '2'])('is opened by %s workers, whatever Host says, and is nobody else’s', async (workers) => {
   const port = await freePort();

@@ -7,6 +7,7 @@ import { type AddressInfo, connect, createServer } from 'node:net';
 import { Readable } from 'node:stream';
 import { buffer, text } from 'node:stream/consumers';
 import { afterEach, describe, expect, test } from 'vitest';
+import { freePort } from '../support/ports.ts';
 import { type RelayProxy, relayProxy } from '../support/relay-proxy.ts';
 
 type Protocol = 'http1' | 'http2';
@@ -138,17 +139,6 @@ describe.each(combinations)('%s in, %s out', (inbound, outbound) => {
   });
 });
 
-/** A loopback port on which nobody listens. */
-async function deadPort(): Promise<number> {
-  const server = http.createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
 /** An upstream whose second chunk is none: a good head, three good bytes, and nonsense, in one segment. */
 async function brokenUpstream(): Promise<number> {
   const server = createServer((socket) => {
@@ -185,7 +175,7 @@ test('what came before a bad chunk reaches an HTTP/2 caller, and then RST_STREAM
 });
 
 test('an upstream that is not there is answered here, by name', async () => {
-  const proxy = await relayProxy('http1', 'http1', [await deadPort()]);
+  const proxy = await relayProxy('http1', 'http1', [await freePort()]);
   cleanups.push(() => proxy.close());
   const answer = await call('http1', proxy.port, 'GET', '/', null);
   expect([answer.status, answer.headers['x-weft-error']]).toEqual([503, 'UF']);
@@ -193,7 +183,7 @@ test('an upstream that is not there is answered here, by name', async () => {
 });
 
 test('a dead endpoint beside a live one costs no request, not even a POST', async () => {
-  const proxy = await relayProxy('http1', 'http1', [await deadPort(), await upstream('http1')]);
+  const proxy = await relayProxy('http1', 'http1', [await freePort(), await upstream('http1')]);
   cleanups.push(() => proxy.close());
   const statuses: number[] = [];
   for (let i = 0; i < 40; i++) statuses.push((await call('http1', proxy.port, 'POST', '/x', Buffer.from('y'))).status);

@@ -60,6 +60,8 @@ test('an application of another namespace is refused, not taken for one of the o
 test('a local port for a Service that is not there is said once config is in, and its answer names it', async () => {
   const plane = new ControlPlaneProcess({ 'web.yaml': policy('web', 'web') });
   const sidecar = await joined(plane, '--local', 'wbe=0', '--local', 'web:81=0');
+  // The log and the ready file come by different ways.
+  await until('the second is said', () => sidecar.err.includes('--local web: '));
   expect(sidecar.err).toContain('--local wbe: there is no Service default/wbe for this identity; did you mean web?');
   expect(sidecar.err).toContain('--local web: Service default/web has no port 81; it has 80');
   const answer = await callHttp(sidecar.ports['local:wbe'] as number, 'anything');
@@ -70,6 +72,7 @@ test('a local port for a Service that is not there is said once config is in, an
 test('a snapshot without an identity says what will not work, and which application nobody answers for', async () => {
   const snapshot = processes.snapshot([service('shop/web', { ports: [{ port: 80 }] })]);
   const sidecar = await processes.start(['--snapshot', snapshot, '--app', 'wbe=1']);
+  await until('the last is said', () => sidecar.err.includes('--app wbe: '));
   expect(sidecar.err).toContain('there is no identity: calls to Services with TLS MUTUAL, the default, fail');
   expect(sidecar.err).toContain('--identity-key');
   expect(sidecar.err).toContain('--app wbe: there is no Service shop/wbe for this identity; did you mean web?');

@@ -197,8 +197,11 @@ describe('a damaged file', () => {
     cutHalf('identity.pem')();
     const plane = new ControlPlaneProcess({ 'all.yaml': policies(await named('fresh')) });
     const sidecar = await processes.start(await joinable(plane));
-    expect(sidecar.err).toContain('waiting for the control plane instead');
-    expect(sidecar.err).toContain('joining again');
+    for (const said of ['waiting for the control plane instead', 'joining again'])
+      await until(
+        () => `it says "${said}": ${sidecar.err}`,
+        () => sidecar.err.includes(said),
+      );
     expect(await call(sidecar)).toBe('fresh');
   });
 

@@ -206,7 +206,7 @@ test('connect_timeout holds until the handshake is done, and names the endpoint'
   const answer = await call();
   expect([answer.status, answer.headers['x-weft-error']]).toEqual([503, 'UF']);
   expect(answer.body).toContain(`connection to 127.0.0.1:${port} timed out after 100 ms`);
-  expect(rig.count('connectFailures', 'shop/orders')).toBeGreaterThan(0);
+  await until('counted', () => rig.count('connectFailures', 'shop/orders') > 0);
 });
 
 test('idle_timeout of the pool closes a connection that nobody uses', async () => {

@@ -31,6 +31,7 @@ import { Pool } from '../../sidecar/upstream/pool.ts';
 import { buildDescriptors } from '../support/descriptors.ts';
 import { type TestAuthority, testAuthority } from '../support/identities.ts';
 import { destinationTo, type ListenerRig, listenerRig, until } from '../support/listener-rig.ts';
+import { freePort } from '../support/ports.ts';
 
 const SERVICE = 'shop/orders';
 let authority: TestAuthority;
@@ -278,11 +279,7 @@ async function post(): Promise<IncomingMessage> {
 }
 
 test('what the receiver could not hand to its application is tried again, even a POST', async () => {
-  const gone = createServer();
-  const port = await listening(gone);
-  gone.close();
-  await once(gone, 'close');
-  mesh(port, 'http1');
+  mesh(await freePort(), 'http1');
   const response = await post();
   expect([response.statusCode, response.headers['x-weft-error']]).toEqual([503, 'UF']);
   expect(outbound.count('retries', SERVICE)).toBe(DEFAULT_RULE.retry.attempts);

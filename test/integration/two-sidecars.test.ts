@@ -137,7 +137,9 @@ test('strangers at the inbound port are one line of the log, and what they send 
   }
   const reason = { reason: 'noCertificate' };
   await until('all are counted', async () => (await receiver.metric('weft_handshake_failures_total', reason)) === 3);
-  const lines = receiver.err.split('\n').filter((line) => line.includes('handshakes refused'));
+  const told = () => receiver.err.split('\n').filter((line) => line.includes('handshakes refused'));
+  await until('it is told', () => told().length > 0);
+  const lines = told();
   expect(lines.map((line) => JSON.parse(line))).toMatchObject([
     { level: 40, reason: 'noCertificate', count: 1, peer: '127.0.0.1', msg: expect.stringContaining('no certificate') },
   ]);

@@ -104,6 +104,7 @@ export class ControlPlaneProcess {
     const env = { ...process.env, ...this.#env };
     const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
+    const closed = once(child, 'close');
     child.stdout.on('data', (chunk) => {
       this.output += chunk;
     });
@@ -111,7 +112,11 @@ export class ControlPlaneProcess {
       this.output += chunk;
     });
     await eventually('the control plane serves', () => existsSync(ready) || child.exitCode !== null);
-    if (child.exitCode !== null) throw new Error(`ended with ${child.exitCode}: ${this.output}`);
+    if (child.exitCode !== null) {
+      // What it printed last may come after its end.
+      await closed;
+      throw new Error(`ended with ${child.exitCode}: ${this.output}`);
+    }
     this.#ports = (JSON.parse(readFileSync(ready, 'utf8')) as { ports: Record<string, number> }).ports;
   }
 
@@ -120,9 +125,9 @@ export class ControlPlaneProcess {
     const child = this.#child;
     this.#child = null;
     if (child === null || child.exitCode !== null) return child?.exitCode ?? null;
-    const exited = once(child, 'exit');
+    const closed = once(child, 'close');
     child.kill(signal);
-    await exited;
+    await closed;
     return child.exitCode;
   }
 

@@ -1,8 +1,6 @@
 // One listener of a worker in this process, with its configuration written by hand: what inbound and AI tests stand
 // on when they are about the listener and not about the worker around it.
 
-import { once } from 'node:events';
-import { type AddressInfo, createServer } from 'node:net';
 import { threadClock } from '../../sidecar/base/clock.ts';
 import { createCounterMemory } from '../../sidecar/base/counters.ts';
 import type { FromWorker, ListenerConfig, TelemetryRecord, WorkerIdentity } from '../../sidecar/base/messages.ts';
@@ -24,6 +22,7 @@ import { Cluster } from '../../sidecar/upstream/cluster.ts';
 import { connectorTo } from '../../sidecar/upstream/connect.ts';
 import { Pool, type PoolTime } from '../../sidecar/upstream/pool.ts';
 import { createMeshContext } from '../../sidecar/wire/tls.ts';
+import { freePort } from './ports.ts';
 
 export interface ListenerRig {
   readonly port: number;
@@ -172,20 +171,11 @@ export async function listenerRig(
   };
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
-/** Waits until `holds`, asked once a turn of the loop; fails after 5 s. */
+/** Waits until `holds`, asked once a turn of the loop; fails after 20 s. */
 export async function until(what: string, holds: () => boolean): Promise<void> {
   const deadline = Date.now() + 20_000;
   while (!holds()) {
-    if (Date.now() > deadline) throw new Error(`still not after 5 s: ${what}`);
+    if (Date.now() > deadline) throw new Error(`still not after 20 s: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }

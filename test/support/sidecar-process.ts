@@ -64,7 +64,7 @@ export class SidecarProcesses {
       () => `the sidecar serves: ${running.err}`,
       () => existsSync(readyFile) || child.exitCode !== null,
     );
-    if (!existsSync(readyFile)) throw new Error(`ended with ${child.exitCode}: ${running.err}`);
+    if (!existsSync(readyFile)) throw new Error(`ended with ${await running.ended()}: ${running.err}`);
     const { ports } = JSON.parse(readFileSync(readyFile, 'utf8')) as { ports: Record<string, number> };
     return Object.assign(running, { ports });
   }

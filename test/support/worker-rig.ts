@@ -1,8 +1,6 @@
 // A real data-path worker in its thread, driven as the main thread drives it: resources in, sockets on free loopback
 // ports, answers out. What a test sees here is what a sidecar does.
 
-import { once } from 'node:events';
-import { type AddressInfo, createServer, type Server } from 'node:net';
 import { Worker } from 'node:worker_threads';
 import { create, type DescMessage, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
 import {
@@ -25,6 +23,7 @@ import type {
   WorkerIdentity,
 } from '../../sidecar/base/messages.ts';
 import type { OverloadLimits } from '../../sidecar/base/overload.ts';
+import { freePort } from './ports.ts';
 
 /** Bytes of a wire resource, as the control plane sends them. */
 export function resource<S extends DescMessage>(schema: S, name: string, init: MessageInitShape<S>): ResourceBytes {
@@ -90,7 +89,7 @@ const NO_LIMITS: OverloadLimits = {
 
 /** Starts a worker in namespace `shop` with an outbound listener, a local one for `shop/orders`, and an inbound one for `apps`. */
 export async function workerRig(apps: readonly LocalApp[] = [], overload = NO_LIMITS): Promise<WorkerRig> {
-  const [port, localPort, inboundPort] = await freePorts();
+  const [port, localPort, inboundPort] = [await freePort(), await freePort(), await freePort()];
   const counters = createCounterMemory(2, 8192);
   const column = new Float64Array(counters.buffer);
   const slots = new Map<string, number>();
@@ -116,13 +115,19 @@ export async function workerRig(apps: readonly LocalApp[] = [], overload = NO_LI
   const records: TelemetryRecord[] = [];
   const contained: string[] = [];
   // A worker that dies closes every connection, which some tests would take for success.
-  worker.on('error', (error: unknown) => contained.push(error instanceof Error ? `${error.stack}` : String(error)));
-  const waiting = new Map<string, (message: FromWorker) => void>();
+  worker.on('error', (error: unknown) => {
+    contained.push(error instanceof Error ? `${error.stack}` : String(error));
+    for (const { reject } of waiting.values()) reject(error);
+    waiting.clear();
+  });
+  const waiting = new Map<string, { resolve(message: FromWorker): void; reject(error: unknown): void }>();
   const post = (message: ToWorker): void => worker.postMessage(message);
   const answer = <T extends FromWorker['type']>(type: T, id = ''): Promise<Extract<FromWorker, { type: T }>> =>
     new Promise((resolve, reject) => {
-      waiting.set(`${type} ${id}`, (message) => resolve(message as Extract<FromWorker, { type: T }>));
-      worker.once('error', reject);
+      waiting.set(`${type} ${id}`, {
+        resolve: (message) => resolve(message as Extract<FromWorker, { type: T }>),
+        reject,
+      });
     });
   worker.on('message', (message: FromWorker) => {
     if (message.type === 'needSeries') {
@@ -136,7 +141,7 @@ export async function workerRig(apps: readonly LocalApp[] = [], overload = NO_LI
     else {
       const id = 'sequence' in message ? message.sequence : 'request' in message ? message.request : '';
       const key = `${message.type} ${id}`;
-      waiting.get(key)?.(message);
+      waiting.get(key)?.resolve(message);
       waiting.delete(key);
     }
   });
@@ -200,23 +205,7 @@ export async function workerRig(apps: readonly LocalApp[] = [], overload = NO_LI
   };
 }
 
-/** Three ports that were free a moment ago, as main's exclusive bind finds them. */
-async function freePorts(): Promise<[number, number, number]> {
-  const servers: Server[] = [createServer(), createServer(), createServer()];
-  const ports: number[] = [];
-  for (const server of servers) {
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    ports.push((server.address() as AddressInfo).port);
-  }
-  for (const server of servers) {
-    server.close();
-    await once(server, 'close');
-  }
-  return ports as [number, number, number];
-}
-
-/** Polls until `holds`, at most 5 s. @param what may be asked when it fails, to say what there is instead. */
+/** Polls until `holds`, at most 20 s. @param what may be asked when it fails, to say what there is instead. */
 export async function until(what: string | (() => string), holds: () => boolean | Promise<boolean>): Promise<void> {
   const endMs = performance.now() + 20_000;
   while (!(await holds())) {
