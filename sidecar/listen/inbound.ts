@@ -85,6 +85,7 @@ class Inbound {
     const failure = certificateFailure(socket);
     if (failure !== null) return failure;
     const certificate = socket.getPeerX509Certificate();
+    if (certificate?.ca === true) return 'authority';
     const peer = peerOf(certificate?.raw ?? Buffer.alloc(0), this.context.start.trustDomain);
     if (typeof peer === 'string' || certificate === undefined) return peer;
     const { peers } = this.context;

@@ -20,6 +20,7 @@ const REFUSED: Readonly<Record<HandshakeFailure, string | null>> = {
   noCertificate: 'the caller showed no certificate; callers must be sidecars of this mesh, or the port SIMPLE or OFF',
   untrusted: "the caller's certificate is not signed by a root of this mesh; does it belong to another control plane?",
   expired: "the caller's certificate has expired or is not valid yet; are the clocks right?",
+  authority: "the caller's certificate may sign others; a workload's must be a leaf",
   spiffeId: "the caller's certificate holds not exactly one SPIFFE id",
   trustDomain: "the caller's certificate is of another trust domain",
   revoked: 'the caller is revoked; weft get revocations says why, and who is',

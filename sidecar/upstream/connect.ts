@@ -136,6 +136,8 @@ function verifyPeer(address: EndpointAddress, socket: Socket): string | null {
   if (!agreed) return `did not agree to ALPN ${address.tls.alpn}; does it speak that protocol?`;
   if (address.tls.verify === null) return null;
   const certificate = secure.getPeerX509Certificate();
+  // X509-SVID §5.2: whoever may sign others names nobody.
+  if (certificate?.ca === true) return 'showed the certificate of an authority; that of a workload must be a leaf';
   const raw = certificate?.raw ?? Buffer.alloc(0);
   const wrong = address.tls.verify(raw);
   const { peers } = address.tls;

@@ -97,6 +97,7 @@ export type HandshakeFailure =
   | 'noCertificate'
   | 'untrusted' // not signed by a root of this mesh
   | 'expired' // or not valid yet
+  | 'authority' // a certificate that may sign others names nobody (X509-SVID §5.2)
   | 'spiffeId' // not exactly one, or not of SPIFFE's form
   | 'trustDomain'
   | 'revoked' // the certificate, or its identity

@@ -358,7 +358,7 @@ async function apply(baseUrl: string, caPem: string): Promise<void> {
 }
 
 test('a provider over https is verified by its roots and its name, and sees host and path of its URL', async () => {
-  const { identity, rootPem } = await oddIdentity([], 60_000, ['localhost']);
+  const { identity, rootPem } = await oddIdentity([], 60_000, { dnsNames: ['localhost'] });
   const seen: IncomingMessage[] = [];
   const server = createTlsServer({ key: identity.privateKeyPem, cert: identity.chainPem }, (request, response) => {
     seen.push(request);

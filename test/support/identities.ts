@@ -48,7 +48,7 @@ export async function testAuthority(trustDomain = 'mesh.local'): Promise<TestAut
 export async function oddIdentity(
   uris: readonly string[],
   validMs = 60_000,
-  dnsNames: readonly string[] = [],
+  more: { readonly dnsNames?: readonly string[]; readonly addresses?: readonly string[]; readonly isCa?: boolean } = {},
 ): Promise<{ identity: WorkerIdentity; rootPem: string }> {
   const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
   const rootKeys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
@@ -60,11 +60,12 @@ export async function oddIdentity(
     signingAlgorithm: algorithm,
     notBefore,
     notAfter: new Date(Date.now() + 600_000),
-    extensions: [new BasicConstraintsExtension(true, 0, true)],
+    extensions: [new BasicConstraintsExtension(true, more.isCa === true ? 1 : 0, true)],
   });
   const names = [
     ...uris.map((value) => ({ type: 'url' as const, value })),
-    ...dnsNames.map((value) => ({ type: 'dns' as const, value })),
+    ...(more.dnsNames ?? []).map((value) => ({ type: 'dns' as const, value })),
+    ...(more.addresses ?? []).map((value) => ({ type: 'ip' as const, value })),
   ];
   const leaf = await X509CertificateGenerator.create({
     issuer: root.subjectName,
@@ -73,7 +74,10 @@ export async function oddIdentity(
     signingAlgorithm: algorithm,
     notBefore,
     notAfter: new Date(Date.now() + validMs),
-    extensions: [new SubjectAlternativeNameExtension(names)],
+    extensions: [
+      new SubjectAlternativeNameExtension(names),
+      ...(more.isCa === true ? [new BasicConstraintsExtension(true, undefined, true)] : []),
+    ],
   });
   const key = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', leafKeys.privateKey)).toString('base64');
   const rootPem = root.toString('pem');
