@@ -16,6 +16,10 @@ export const LIMITS = {
   connectionIdleMs: 3_600_000,
   /** From an accepted connection to the end of its TLS handshake (Envoy's transport socket timeout in Istio is 15 s; a mesh peer needs milliseconds). */
   handshakeTimeoutMs: 10_000,
+  /** TLS handshakes of a worker under way, those that wait for their turn included. A core does about 700 mutual ones a second, and callers wait for one: what comes above would be too late for them. */
+  handshakesMax: 1_000,
+  /** TLS handshakes that a worker begins in a second, and at once after a quiet one; more wait. More than one core can do today, so that it bounds a faster one's burst and never a mesh that starts (Envoy and HAProxy have no default). */
+  handshakesPerSecond: 1_000,
   /** Time to learn the protocol of a connection before it is treated as opaque (Linkerd). */
   detectTimeoutMs: 10_000,
   /** Bytes of a connection that are looked at to learn its protocol: a request line, and no more of what may be anything (Linkerd). */

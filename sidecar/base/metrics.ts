@@ -88,6 +88,14 @@ export const METRICS = {
     'group',
     'resumed',
   ),
+  handshakesActive: gauge(
+    'weft_handshakes_active',
+    'TLS handshakes under way on the inbound port, those that wait for their turn included',
+  ),
+  handshakesDelayed: counter(
+    'weft_handshakes_delayed_total',
+    'TLS handshakes that waited, since a worker had begun a thousand within a second',
+  ),
   denied: counter(
     'weft_authorization_denied_total',
     'Requests denied, by the deciding policy and rule',

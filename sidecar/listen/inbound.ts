@@ -14,6 +14,7 @@ import { bindListener } from './bind.ts';
 import { serveClear, serveConnection } from './connection.ts';
 import type { Listener, OpenListener, WorkerContext } from './context.ts';
 import { connectHook, serveDetected } from './detected.ts';
+import { HandshakeGate } from './handshake-gate.ts';
 import { type InboundPort, peerOf, plaintextPort, portOf } from './inbound-port.ts';
 import { RefusalLog } from './refusal-log.ts';
 
@@ -27,18 +28,35 @@ class Inbound {
   private readonly context: WorkerContext;
   private readonly tls: TlsServer;
   private readonly refusals: RefusalLog;
+  private readonly gate: HandshakeGate;
 
   constructor(context: WorkerContext) {
     this.context = context;
     this.refusals = new RefusalLog(context.wheel, (refusals) => context.tellRefusals(refusals));
+    const { series } = context;
+    this.gate = new HandshakeGate(
+      { inProgressMax: LIMITS.handshakesMax, perSecond: LIMITS.handshakesPerSecond },
+      context.clock,
+      context.wheel,
+      {
+        onActive: (change) => series.counter('handshakesActive').add(change),
+        onDelayed: () => series.counter('handshakesDelayed').add(1),
+      },
+    );
     this.tls = createMeshServer({
       handshakeTimeoutMs: LIMITS.handshakeTimeoutMs,
       contextFor: (serverName) => {
         if (context.identity === null) return 'noIdentity';
         return portOf(context.snapshot, serverName) === null ? 'serverName' : context.identity.secureContext;
       },
-      onSecure: (socket) => this.onSecure(socket),
-      onFailure: (reason, socket) => this.count(reason, socket),
+      onSecure: (socket) => {
+        this.gate.leave();
+        this.onSecure(socket);
+      },
+      onFailure: (reason, socket) => {
+        this.gate.leave();
+        this.count(reason, socket);
+      },
     });
   }
 
@@ -47,8 +65,22 @@ class Inbound {
   }
 
   private onSocket(socket: Socket): void {
-    if (plaintextPort(this.context.snapshot) === null) secure(this.tls, socket);
+    if (plaintextPort(this.context.snapshot) === null) this.shake(socket);
     else this.sniff(socket);
+  }
+
+  /** Begins the handshake, now or in its turn. */
+  private shake(socket: Socket): void {
+    // Nobody else listens until it begins.
+    const onError = (): void => {};
+    socket.on('error', onError);
+    const entered = this.gate.enter(() => {
+      socket.removeListener('error', onError);
+      secure(this.tls, socket);
+    });
+    if (entered) return;
+    this.context.series.counter('guards', 'inbound', 'handshakes').add(1);
+    socket.destroy();
   }
 
   /** Slow path: only while one port is OFF. The first byte says whether TLS begins here. */
@@ -64,7 +96,7 @@ class Inbound {
       if (chunk === null) return void socket.destroy();
       socket.unshift(chunk);
       socket.removeListener('error', onError);
-      if (chunk[0] === TLS_HANDSHAKE) return secure(this.tls, socket);
+      if (chunk[0] === TLS_HANDSHAKE) return this.shake(socket);
       const port = plaintextPort(this.context.snapshot);
       if (port === null) return this.refuse(socket, 'plaintext');
       this.serve(socket, port, null, null);

@@ -136,13 +136,18 @@ export function createMeshServer(options: MeshServerOptions): Server {
       done(error);
     },
   });
-  server.on('secureConnection', (socket) => options.onSecure(socket));
+  server.on('secureConnection', (socket) => {
+    socket.allowHalfOpen = true;
+    options.onSecure(socket);
+  });
   server.on('tlsClientError', (error, socket) => options.onFailure(refused.get(error) ?? failureOf(error), socket));
   return server;
 }
 
 /** Hands an accepted socket to the server; what was read of it must have been put back (`unshift`). */
 export function secure(server: Server, socket: Socket): void {
+  // Who ends its side within the handshake cannot complete it, and would hold its place until the timeout.
+  socket.allowHalfOpen = false;
   server.emit('connection', socket);
 }
 
