@@ -16,7 +16,24 @@ const READY_POLL_MS = 20;
 /** An application that has lost its sidecar may end by itself; after this it is made to. */
 const APPLICATION_END_MS = 10_000;
 
-const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+/** They ask for an end: before there is an application and after it, that of the sidecar. */
+const ENDING: readonly NodeJS.Signals[] = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'];
+
+/**
+ * All that go to the application. Each would end this process by default, and leave both others without it, or means
+ * something to servers (USR1 and USR2: reopen logs, dump state; WINCH: workers go; CONT: after a stop). Not here: KILL
+ * and STOP, which nobody catches; TSTP, TTIN and TTOU, which a terminal sends to the application, too, and which must
+ * stop this process for its shell; those of faults (SEGV, ABRT, ...); PIPE and CHLD, which are about this process.
+ */
+const PASSED: readonly NodeJS.Signals[] = [
+  ...ENDING,
+  ...(['SIGUSR1', 'SIGUSR2', 'SIGWINCH', 'SIGCONT', 'SIGALRM', 'SIGVTALRM', 'SIGIO', 'SIGPROF'] as const),
+  // Of Linux alone, where they end a process by default.
+  ...(process.platform === 'linux' ? (['SIGPWR', 'SIGSTKFLT'] as const) : []),
+];
+
+/** What a terminal sends to every process in the foreground: the application has it already. */
+const TERMINAL: readonly NodeJS.Signals[] = ['SIGINT', 'SIGQUIT', 'SIGWINCH'];
 
 const USAGE = `Usage: weft run [sidecar options] -- COMMAND [ARGUMENTS...]
 For example: weft run --app 8080 --control-plane HOST:15012 --join-token-file F --state-dir D -- node server.js
@@ -29,9 +46,10 @@ go to it. They come before the --; what comes after it is COMMAND's.
 COMMAND finds the mesh in its environment: http_proxy, HTTP_PROXY, grpc_proxy and NODE_USE_ENV_PROXY for its calls,
 NO_PROXY for localhost, OPENAI_BASE_URL for models, and WEFT_OUTBOUND, WEFT_AI_URL and WEFT_ADMIN for itself.
 
-Signals go to COMMAND. When it has ended, the sidecar drains; another signal ends the drain at once. The exit code is
-COMMAND's, 128 + N when signal N ended it; 64 a bad option; 69 when COMMAND or the sidecar could not start, or the
-sidecar ended first.
+Signals go to COMMAND: INT, TERM, HUP, QUIT, USR1, USR2, WINCH, CONT, ALRM, VTALRM, IO, PROF, PWR and STKFLT. At a
+terminal, INT, QUIT and WINCH are not passed on: it sends them to COMMAND itself. When COMMAND has ended, the sidecar
+drains; another INT, TERM, HUP or QUIT ends the drain at once. The exit code is COMMAND's, 128 + N when signal N ended
+it; 64 a bad option; 69 when COMMAND or the sidecar could not start, or the sidecar ended first.
 
 Options of the sidecar, of which each may also be set in the environment (--app as WEFT_APP):
 
@@ -84,20 +102,22 @@ async function runBoth(
   }
   const readyArgs = given === undefined ? ['--ready-file', readyFile] : [];
   // A process group of its own: a terminal's Ctrl-C must reach the application first and the sidecar after it.
-  const sidecar = spawn(process.execPath, [fileURLToPath(sidecarEntry), ...sidecarArgs, ...readyArgs], {
-    stdio: ['ignore', 'inherit', 'inherit'],
-    detached: true,
-  });
+  // Node would open an inspector, which runs any code it is sent, for whoever sends it SIGUSR1.
+  const sidecarCommand = ['--disable-sigusr1', fileURLToPath(sidecarEntry), ...sidecarArgs, ...readyArgs];
+  const sidecar = spawn(process.execPath, sidecarCommand, { stdio: ['ignore', 'inherit', 'inherit'], detached: true });
   const sidecarEnd = ended(sidecar);
   let application: ChildProcess | null = null;
   let told: NodeJS.Signals | null = null;
-  for (const signal of SIGNALS) {
+  for (const signal of PASSED) {
     process.on(signal, () => {
-      if (told !== null && application === null) sidecar.kill('SIGKILL');
-      told = signal;
-      if (application === null) sidecar.kill('SIGTERM');
-      // A terminal sends Ctrl-C to the application itself.
-      else if (signal !== 'SIGINT' || !process.stdin.isTTY) application.kill(signal);
+      const ending = ENDING.includes(signal);
+      if (application !== null) {
+        if (ending) told = signal;
+        if (!process.stdin.isTTY || !TERMINAL.includes(signal)) application.kill(signal);
+      } else if (ending) {
+        sidecar.kill(told === null ? 'SIGTERM' : 'SIGKILL');
+        told = signal;
+      }
     });
   }
   const starting = new AbortController();

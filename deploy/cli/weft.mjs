@@ -25,12 +25,22 @@ const node = lockedNode();
 if (node === null) {
   fail(`the locked Node for ${process.platform}-${process.arch} is not installed; run \`npm install\` in ${root}`);
 }
-const args = [script, ...(programs.has(command) ? rest : process.argv.slice(2))];
+// Node answers SIGUSR1 with an inspector, which runs any code it is sent. `weft run` passes the signal on instead, and
+// with this flag would not get it.
+const flags = command === 'run' ? [] : ['--disable-sigusr1'];
+const args = [...flags, script, ...(programs.has(command) ? rest : process.argv.slice(2))];
 // In place of this process where Node can: one process less, and signals need no passing on.
 if (typeof process.execve === 'function') process.execve(node, [node, ...args], process.env);
 const child = spawn(node, args, { stdio: 'inherit' });
-const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
-for (const signal of signals) process.on(signal, () => child.kill(signal));
+// As deploy/cli/run.ts passes them on, which says why these.
+const signals = 'INT TERM HUP QUIT USR1 USR2 WINCH CONT ALRM VTALRM IO PROF'.split(' ').map((name) => `SIG${name}`);
+if (process.platform === 'linux') signals.push('SIGPWR', 'SIGSTKFLT');
+const fromTerminal = new Set(['SIGINT', 'SIGQUIT', 'SIGWINCH']);
+for (const signal of signals) {
+  process.on(signal, () => {
+    if (!process.stdin.isTTY || !fromTerminal.has(signal)) child.kill(signal);
+  });
+}
 child.on('error', (error) => fail(`cannot start ${node}: ${error.message}`));
 child.on('exit', (code, signal) => {
   if (signal === null) process.exit(code ?? 70);

@@ -2,6 +2,9 @@
 
 const [command, ...rest] = process.argv.slice(2);
 if (command === 'run') {
+  // First of all: without a listener, Node answers SIGUSR1 with an inspector, which runs any code it is sent. The flag
+  // that the launcher gives the other programs would keep the signal from run.ts, which passes it on.
+  process.on('SIGUSR1', () => {});
   const { run } = await import('./run.ts');
   // Beside this file, in the tree as in the bundle.
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';

@@ -48,7 +48,8 @@ export class Part {
     const log = openSync(options.logFile, 'a');
     this.logStart = readFileSync(options.logFile).length;
     // A group of its own: Ctrl-C in a terminal reaches us alone, and we end the parts in order.
-    this.child = spawn(process.execPath, options.command, {
+    // No inspector for whoever sends SIGUSR1.
+    this.child = spawn(process.execPath, ['--disable-sigusr1', ...options.command], {
       env: options.env,
       stdio: ['ignore', log, log],
       detached: true,

@@ -1,10 +1,11 @@
 // The `weft` command against real programs: what people read, what scripts parse, and how each failure ends.
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
-import { tmpdir } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
@@ -322,6 +323,68 @@ test('run passes a signal to the application, whose answer decides', async () =>
   child.kill('SIGTERM');
   expect(await exited).toEqual([5, null]);
   expect(await notes(directory)).toBe('sidecar drained\n');
+});
+
+const PASSED = 'HUP QUIT USR1 USR2 WINCH CONT ALRM VTALRM IO PROF PWR STKFLT'
+  .split(' ')
+  .map((name) => `SIG${name}` as NodeJS.Signals);
+
+test.runIf(process.platform === 'linux').each(PASSED)('run passes %s on and outlives it', async (signal) => {
+  const { program, directory } = await standIn('');
+  const script = `
+    process.on('${signal}', () => { console.log('got ${signal}'); setTimeout(() => process.exit(5), 10); });
+    setInterval(() => {}, 1000);
+    console.log('up');`;
+  const child = spawn(process.execPath, [program, '--', process.execPath, '-e', script], { stdio: 'pipe' });
+  const exited = once(child, 'exit');
+  let [out, err] = ['', ''];
+  child.stderr.on('data', (data) => {
+    err += data;
+  });
+  child.stdout.on('data', (data) => {
+    if (out === '') child.kill(signal);
+    out += data;
+  });
+  expect(await exited).toEqual([5, null]);
+  expect(out).toBe(`up\ngot ${signal}\n`);
+  // Node says here that its inspector listens.
+  expect(err).toBe('');
+  expect(await notes(directory)).toBe('sidecar drained\n');
+});
+
+test('what is not meant to end anything leaves the drain alone', async () => {
+  const { program, directory } = await standIn(`
+    process.removeAllListeners('SIGTERM');
+    process.on('SIGTERM', () => note('sidecar waits'));
+    process.on('SIGUSR2', () => { note('sidecar done'); process.exit(0); });
+    note('pid ' + process.pid);
+    note('flags ' + process.execArgv);
+  `);
+  const child = spawn(process.execPath, [program, '--', process.execPath, '-e', 'process.exit(5)'], { stdio: 'pipe' });
+  const exited = once(child, 'exit');
+  await eventually('it drains', async () => (await notes(directory)).includes('sidecar waits'));
+  for (const signal of ['SIGUSR1', 'SIGWINCH', 'SIGCONT', 'SIGUSR2'] as const) child.kill(signal);
+  const written = await notes(directory);
+  expect(written).toContain('flags --disable-sigusr1');
+  process.kill(Number(/pid (\d+)/.exec(written)?.[1]), 'SIGUSR2');
+  expect(await exited).toEqual([5, null]);
+  expect(await notes(directory)).toContain('sidecar done');
+});
+
+test.runIf(process.platform === 'linux')('SIGUSR1 opens no inspector in a program', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'weft-usr1-test-'));
+  cleanups.push(() => rm(directory, { recursive: true, force: true }));
+  const ready = join(directory, 'ready');
+  const args = ['control-plane', '--policies', directory, '--data-dir', join(directory, 'data'), '--ready-file', ready];
+  args.push('--host', '127.0.0.1', '--grpc-port', '0', '--api-port', '0', '--metrics-port', '0');
+  const child = spawn(process.execPath, [LAUNCHER, ...args], { stdio: 'ignore' });
+  const exited = once(child, 'exit');
+  await eventually('it serves', async () => existsSync(ready));
+  const caught = /SigCgt:\s*(\w+)/.exec(await readFile(`/proc/${child.pid}/status`, 'utf8'))?.[1];
+  child.kill('SIGTERM');
+  await exited;
+  // Node's own handler is the inspector's.
+  expect(BigInt(`0x${caught}`) & (1n << BigInt(constants.signals.SIGUSR1 - 1))).toBe(0n);
 });
 
 test('a signal while the sidecar drains ends the drain at once, with the exit code of the application', async () => {
