@@ -1,11 +1,11 @@
 // Routes against Services and against each other: references, weights and ties.
 import type { Backend, RouteMatch, RouteRule } from '../../proto/gen/weft/policy/v1/route_pb.js';
 import type { ServicePort } from '../../proto/gen/weft/policy/v1/service_pb.js';
-import { Protocol } from '../../proto/gen/weft/policy/v1/service_pb.js';
 import type { Report } from './check.ts';
 import { checkRuleNames, resolveService, seconds } from './check.ts';
 import { checkFilters } from './check-filters.ts';
 import { checkMatches } from './check-matches.ts';
+import { isOpaque } from './check-opaque.ts';
 import type { ServiceIndex } from './names.ts';
 import type { Resource } from './resource.ts';
 import { resourceId } from './resource.ts';
@@ -128,11 +128,6 @@ function checkBackendPort(
 
 function httpPorts(ports: readonly ServicePort[]): number[] {
   return ports.filter((port) => !isOpaque(port)).map((port) => port.port);
-}
-
-/** To callers' sidecars; what DETECT finds is known to the receiver's only. */
-function isOpaque({ protocol }: ServicePort): boolean {
-  return protocol === Protocol.TCP || protocol === Protocol.DETECT;
 }
 
 function checkTimes(route: Resource<'Route'>, rule: RouteRule, path: string, report: Report): void {

@@ -1,10 +1,10 @@
 // Services by themselves and beside each other: ports, endpoints, ejection, descriptors, ports on localhost.
-import type { ServicePort } from '../../proto/gen/weft/policy/v1/service_pb.js';
 import { Protocol, TlsMode, TlsVersion } from '../../proto/gen/weft/policy/v1/service_pb.js';
 import { nearest } from '../../proto/kit/nearest.ts';
 import { compileMethods } from '../../proto/kit/transcoded-methods.ts';
 import type { Report } from './check.ts';
 import { placeOf, seconds } from './check.ts';
+import { checkOpaque, checkServerNames, viaSidecar } from './check-opaque.ts';
 import type { ServiceIndex } from './names.ts';
 import { portName, serviceKey } from './names.ts';
 import type { Resource } from './resource.ts';
@@ -38,6 +38,7 @@ export function checkServices(
     checkEjection(service, report);
     checkTranscoding(service, report);
   }
+  checkServerNames(all, report);
   checkLocalPorts(all, policies, report);
 }
 
@@ -78,15 +79,7 @@ function checkPorts(service: Resource<'Service'>, report: Report): void {
         'remove it, or write `tls: SIMPLE`',
       );
     checkOpaque(service, port, path, report);
-    if (!viaSidecar(service) || port.tls === TlsMode.UNSPECIFIED || port.tls === TlsMode.MUTUAL) return;
-    if (port.protocol === Protocol.TCP || port.protocol === Protocol.DETECT)
-      report(
-        service,
-        `${path}.tls`,
-        'a sidecar takes opaque TCP from sidecars only: what comes without a certificate is read as HTTP',
-        'write `MUTUAL`',
-      );
-    if (port.tls !== TlsMode.OFF) return;
+    if (!viaSidecar(service) || port.tls !== TlsMode.OFF) return;
     if (clear !== undefined)
       report(
         service,
@@ -96,31 +89,6 @@ function checkPorts(service: Resource<'Service'>, report: Report): void {
       );
     clear ??= i;
   });
-}
-
-/** What is said of opaque connections where there are none, and of a sidecar that is not there. */
-function checkOpaque(service: Resource<'Service'>, port: ServicePort, path: string, report: Report): void {
-  const opaque = port.protocol === Protocol.TCP || port.protocol === Protocol.DETECT;
-  if (port.idleTimeout && !opaque)
-    report(
-      service,
-      `${path}.idleTimeout`,
-      'speaks of opaque connections, and this port carries HTTP',
-      'write `timeouts.idle` in a Route instead',
-    );
-  if (port.protocol === Protocol.DETECT && !viaSidecar(service))
-    report(
-      service,
-      `${path}.protocol`,
-      "only the receiver's sidecar detects what comes, and these endpoints have none",
-      'write what they speak, or `TCP`',
-    );
-}
-
-/** Whether callers reach the Service through a sidecar, and not at addresses that somebody wrote down. */
-function viaSidecar(service: Resource<'Service'>): boolean {
-  const source = service.message.spec?.endpointSource.case;
-  return source === undefined || source === 'workloads';
 }
 
 function checkEndpoints(service: Resource<'Service'>, services: ServiceIndex, report: Report): void {

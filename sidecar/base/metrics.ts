@@ -74,6 +74,12 @@ export const METRICS = {
     'service',
     'protocol',
   ),
+  serverNames: counter(
+    'weft_tls_passed_through_total',
+    'TLS connections of the application by what their server name (SNI) led to: routed to a Service, or why not',
+    'listener',
+    'outcome',
+  ),
   handshakes: counter('weft_handshake_failures_total', 'TLS handshakes refused on the inbound port', 'reason'),
   revoked: counter(
     'weft_revoked_connections_total',

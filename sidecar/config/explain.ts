@@ -4,7 +4,7 @@ import { normalizePath } from '../../proto/kit/path.ts';
 import { parseSpiffeId } from '../../proto/kit/spiffe.ts';
 import type { ExplainQuery } from '../base/messages.ts';
 import { type AuthorizationVerdict, authorize, type PeerIdentity } from '../filters/authorization/run.ts';
-import { destinationOf, findHost, findPort, portInAuthority } from '../proxy/decide.ts';
+import { destinationOf, findByServerName, findHost, findPort, nameIn, portInAuthority } from '../proxy/decide.ts';
 import { replyFor } from '../proxy/respond.ts';
 import type { CompiledBackend, CompiledHost, CompiledRule } from '../proxy/route.ts';
 import { explainRoute, matchHost } from '../proxy/route.ts';
@@ -21,13 +21,21 @@ export function explain(snapshot: Snapshot, query: ExplainQuery, nowMs: number, 
   const head = Head.request(query.method, 'http', query.authority.toLowerCase(), full, [...query.headers]);
   return query.direction === 'inbound'
     ? explainInbound(snapshot, head, path.path, query.caller)
-    : explainOutbound(snapshot, head, nowMs, outboundPort);
+    : { ...explainOutbound(snapshot, head, nowMs, outboundPort), ...explainServerName(snapshot, head.authority) };
+}
+
+/** What becomes of TLS that the application makes itself; nothing where no Service has the name or it is HTTP alone. */
+function explainServerName(snapshot: Snapshot, authority: string): object {
+  const target = findByServerName(snapshot, { service: '', port: portInAuthority(authority) }, nameIn(authority));
+  if (target.outcome !== 'routed') return {};
+  const { service, port } = target.destination;
+  return { byServerName: { decision: 'sent', service, port, protocol: 'tcp' } };
 }
 
 function explainOutbound(snapshot: Snapshot, head: Head, nowMs: number, outboundPort: number): object {
   const known = findHost(snapshot, '', head.authority);
   if (known instanceof ProxyError) return { decision: 'refused', status: 404, why: known.detail };
-  const port = findPort(snapshot, known, head.authority, outboundPort);
+  const port = findPort(snapshot, known.service, head.authority, outboundPort);
   if (port instanceof ProxyError) return { decision: 'refused', status: 404, host: known.service, why: port.detail };
   const { route, reasons } = explainRoute(snapshot.table, head);
   if (route === null)

@@ -109,6 +109,8 @@ export interface ModelState {
 export interface Snapshot {
   /** Hosts that applications may call, and their routes. */
   readonly table: RouteTable;
+  /** Names in DNS of Services with an opaque port: where TLS goes that names them. */
+  readonly serverNames: ReadonlyMap<string, string>;
   /** By resource name. */
   readonly services: ReadonlyMap<string, ServiceState>;
   /** By resource name. */
@@ -127,6 +129,7 @@ export const DEFAULT_TELEMETRY: CompiledTelemetry = { traceShare: 1, logShare: 0
 /** Before the first resources: knows no host, lets nobody in. */
 export const EMPTY_SNAPSHOT: Snapshot = {
   table: { hosts: new Map() },
+  serverNames: new Map(),
   services: new Map(),
   ownServices: new Map(),
   providers: new Map(),

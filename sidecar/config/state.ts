@@ -120,7 +120,8 @@ export class ConfigState {
     const ownServices = buildOwnServices(this.context, this.resources, this.targets, (name) => this.telemetry(name));
     const providers = buildProviders(this.resources, this.targets, this.names, telemetry);
     const models = buildModels(this.context.namespace, this.resources, providers);
-    const snapshot = { table, services, ownServices, providers, models, telemetry };
+    const serverNames = serverNamesOf(this.resources.services.values(), this.context.namespace);
+    const snapshot = { table, serverNames, services, ownServices, providers, models, telemetry };
     if (changes.revocations) this.context.peers.take(resources.revoked());
     this.context.publish(snapshot);
     this.targets.retain(snapshot);
@@ -260,6 +261,16 @@ export class ConfigState {
     }
     return filtered;
   }
+}
+
+/** Where TLS to names outside the mesh goes. Of two Services with one name, that of the own namespace, else the first. */
+function serverNamesOf(services: Iterable<CompiledService>, namespace: string): Map<string, string> {
+  const named = [...services].filter(
+    ({ dns, ports }) => dns !== null && ports.some((one) => one.settings.protocol === 'tcp'),
+  );
+  const rank = ({ name }: CompiledService): string => `${name.startsWith(`${namespace}/`) ? 0 : 1} ${name}`;
+  named.sort((a, b) => (rank(a) < rank(b) ? 1 : -1));
+  return new Map(named.map(({ name, dns }) => [(dns?.host ?? '').toLowerCase(), name]));
 }
 
 /** Routes that tie with another one, as far as they came with this change. */

@@ -17,6 +17,8 @@ export interface ConnectionSettings {
   readonly scheme: 'http' | 'https';
   /** HTTP/2 streams at once: LIMITS.peerStreamsMax or strangerStreamsMax. */
   readonly streamsMax: number;
+  /** Takes a connection over that begins with TLS; left out: that is a mistake of the caller's. */
+  readonly onTls?: (wire: ByteConnection) => void;
 }
 
 /** As `serveConnection`, for a connection in the clear whose first bytes say which HTTP it is; anything else is counted and closed. */
@@ -31,6 +33,7 @@ export function serveClear(
   const known = (spoken: Spoken): void => {
     untrack();
     if (spoken === 'http1' || spoken === 'http2') return serveConnection(context, wire, spoken, accept, settings);
+    if (spoken === 'tls' && settings.onTls !== undefined) return settings.onTls(wire);
     context.series.counter('malformed', listener, spoken === 'tls' ? 'tlsInsteadOfHttp' : 'notHttp').add(1);
     wire.destroy();
   };

@@ -17,10 +17,13 @@ const SILENT: StreamEvents = { onHead() {}, onData() {}, onEnd() {}, onDrain() {
 class OpaqueCaller implements HttpStream {
   events: StreamEvents = SILENT;
   private readonly wire: ByteConnection;
+  private readonly farewell: Uint8Array | null;
   private dead = false;
 
-  constructor(wire: ByteConnection, onClose: () => void) {
+  /** @param farewell what a refusal says before the connection is closed, if anything. */
+  constructor(wire: ByteConnection, onClose: () => void, farewell: Uint8Array | null) {
     this.wire = wire;
+    this.farewell = farewell;
     wire.events = {
       onBytes: (chunk) => this.events.onData(chunk, false),
       onDrain: () => this.events.onDrain(),
@@ -62,7 +65,9 @@ class OpaqueCaller implements HttpStream {
 
   private drop(): void {
     this.dead = true;
-    this.wire.destroy();
+    if (this.farewell === null) return this.wire.destroy();
+    this.wire.write(this.farewell);
+    this.wire.destroySoon();
   }
 }
 
@@ -88,7 +93,27 @@ export function admitOpaque(context: WorkerContext, origin: Origin, wire: ByteCo
   request.onHead(connectTo(origin.service, origin.port), false);
 }
 
-function trackedCaller(context: WorkerContext, wire: ByteConnection, listener: ListenerConfig['kind']): OpaqueCaller {
+/** Closes a connection that can be sent nowhere, told of as any other. @param name that it asked for; empty: not known. */
+export function refuseOpaque(
+  context: WorkerContext,
+  origin: Origin,
+  wire: ByteConnection,
+  name: string,
+  error: ProxyError,
+  farewell: Uint8Array,
+): void {
+  const caller = trackedCaller(context, wire, origin.service === '' ? 'outbound' : 'local', farewell);
+  const exchange = exchangeTo(context, origin, caller, () => error);
+  caller.events = exchange;
+  exchange.onHead(Head.request('CONNECT', '', name, '', []), false);
+}
+
+function trackedCaller(
+  context: WorkerContext,
+  wire: ByteConnection,
+  listener: ListenerConfig['kind'],
+  farewell: Uint8Array | null = null,
+): OpaqueCaller {
   const untrack = context.track({
     listener,
     get heldBytes() {
@@ -99,7 +124,7 @@ function trackedCaller(context: WorkerContext, wire: ByteConnection, listener: L
     drain() {},
     destroy: () => wire.destroy(),
   });
-  return new OpaqueCaller(wire, untrack);
+  return new OpaqueCaller(wire, untrack, farewell);
 }
 
 function connectTo(service: string, port: number): Head {

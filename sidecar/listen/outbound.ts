@@ -4,7 +4,7 @@
 import { LIMITS } from '../base/limits.ts';
 import type { ListenerConfig } from '../base/messages.ts';
 import type { Destination } from '../config/snapshot.ts';
-import { findHost, findPort, portOf } from '../proxy/decide.ts';
+import { findHost, findPort, nameIn, portOf } from '../proxy/decide.ts';
 import type { Origin } from '../proxy/origin.ts';
 import { RequestServer } from '../proxy/serve.ts';
 import { ProxyError } from '../wire/error.ts';
@@ -14,6 +14,7 @@ import { bindListener } from './bind.ts';
 import { serveClear } from './connection.ts';
 import type { Listener, WorkerContext } from './context.ts';
 import { relayOpaque } from './opaque.ts';
+import { serveTls } from './server-name.ts';
 import { tunnelSocket } from './tunnel-socket.ts';
 
 const OUTBOUND: Origin = { direction: 'outbound', service: '', port: 0, peer: null };
@@ -58,20 +59,27 @@ function serveSniffed(
   listener: 'outbound' | 'local',
 ): void {
   // The own application, not a stranger: one connection carries all of its load.
-  serveClear(context, wire, server.accept, { listener, scheme: 'http', streamsMax: LIMITS.peerStreamsMax });
+  serveClear(context, wire, server.accept, {
+    listener,
+    scheme: 'http',
+    streamsMax: LIMITS.peerStreamsMax,
+    onTls: (secure) => serveTls(context, server.origin, secure, listener),
+  });
 }
 
 /** CONNECT host:port. Null: the tunnel is open. Only Services of the mesh: this is no open proxy. */
 function connect(context: WorkerContext, stream: HttpStream, head: Head): ProxyError | null {
   const { snapshot } = context;
-  const host = findHost(snapshot, '', head.authority);
-  if (host instanceof ProxyError) return host;
-  const port = findPort(snapshot, host, head.authority, context.outboundPort);
+  const found = findHost(snapshot, '', head.authority);
+  // What a client of an HTTP proxy calls by its name in DNS.
+  const service = found instanceof ProxyError ? snapshot.serverNames.get(nameIn(head.authority)) : found.service;
+  if (service === undefined) return found as ProxyError;
+  const port = findPort(snapshot, service, head.authority, context.outboundPort);
   if (port instanceof ProxyError) return port;
-  const origin: Origin = { direction: 'outbound', service: host.service, port, peer: null };
+  const origin: Origin = { direction: 'outbound', service, port, peer: null };
   stream.writeHead(Head.response(200, []), false);
   const wire = tunnelSocket(stream);
-  const opaque = opaqueOf(context, host.service, port);
+  const opaque = opaqueOf(context, service, port);
   if (opaque !== null) relayOpaque(context, origin, wire, opaque);
   else serveSniffed(context, wire, serverOf(context, origin), 'outbound');
   return null;

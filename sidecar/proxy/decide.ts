@@ -43,22 +43,17 @@ export function findHost(snapshot: Snapshot, fixed: string, authority: string): 
 }
 
 /**
- * The port of `host` that an outbound request names; 0: none, or one that says nothing: many clients always name a port,
+ * The port of `service` that an outbound request names; 0: none, or one that says nothing: many clients always name a port,
  * be it the one that they dial or the scheme's default.
  * @param dialed the port of the listener, as in `orders.localhost:15001`.
  */
-export function findPort(
-  snapshot: Snapshot,
-  host: CompiledHost,
-  authority: string,
-  dialed: number,
-): number | ProxyError {
+export function findPort(snapshot: Snapshot, service: string, authority: string, dialed: number): number | ProxyError {
   const named = portInAuthority(authority);
-  const service = snapshot.services.get(host.service);
-  if (named === 0 || service === undefined || service.ports.has(named)) return named;
+  const state = snapshot.services.get(service);
+  if (named === 0 || state === undefined || state.ports.has(named)) return named;
   if (named === dialed || named === HTTP_PORT || named === HTTPS_PORT) return 0;
-  const ports = Array.from(service.ports.keys()).join(', ');
-  const detail = `${service.name} has no port ${named}; its ports are: ${ports}. Name one of them, or none for its first HTTP port`;
+  const ports = Array.from(state.ports.keys()).join(', ');
+  const detail = `${service} has no port ${named}; its ports are: ${ports}. Name one of them, or none for its first HTTP port`;
   return new ProxyError('noRoute', 'local', detail);
 }
 
@@ -113,6 +108,48 @@ export function destinationOf(
 /** The Service's port, or its first HTTP port where it has no such port or none was asked for. */
 export function portOf(service: ServiceState, port: number): Destination | null {
   return (port === 0 ? undefined : service.ports.get(port)) ?? service.http;
+}
+
+/** What a TLS connection that is not ended here is sent to, and how that is counted. */
+export type NamedTarget =
+  | { readonly outcome: 'routed'; readonly destination: Destination }
+  | { readonly outcome: 'unknown' | 'otherService' | 'noOpaquePort'; readonly error: ProxyError };
+
+/**
+ * Where TLS goes that names this server: to the Service of this host, or the one whose endpoints come from this name in DNS.
+ * Of its opaque ports the one that was asked for, else 443, else the first.
+ * @param origin its Service, if any, must be the one that is named.
+ */
+export function findByServerName(
+  snapshot: Snapshot,
+  { service: fixed, port }: Pick<Origin, 'service' | 'port'>,
+  name: string,
+): NamedTarget {
+  const service = matchHost(snapshot.table, name)?.service ?? snapshot.serverNames.get(name);
+  const refused = (outcome: 'unknown' | 'otherService' | 'noOpaquePort', detail: string): NamedTarget => ({
+    outcome,
+    error: new ProxyError('noRoute', 'local', detail),
+  });
+  const state = service === undefined ? undefined : snapshot.services.get(service);
+  if (state === undefined) {
+    const detail = `no Service of this mesh has the host ${name}, or its Authorization does not let this identity call it: \`weft get services\` lists them`;
+    return refused('unknown', detail);
+  }
+  if (fixed !== '' && fixed !== state.name)
+    return refused('otherService', `the TLS server name ${name} is ${state.name}, and the connection is to ${fixed}`);
+  let destination = state.ports.get(port) ?? state.ports.get(HTTPS_PORT);
+  if (destination?.protocol !== 'tcp') {
+    destination = undefined;
+    for (const one of state.ports.values()) if (one.protocol === 'tcp') destination ??= one;
+  }
+  if (destination !== undefined) return { outcome: 'routed', destination };
+  const detail = `${state.name} has no port of protocol PROTOCOL_TCP, and TLS that an application makes itself is sent to no other: call it without TLS, which the mesh adds`;
+  return refused('noOpaquePort', detail);
+}
+
+/** The name in `host[:port]`. */
+export function nameIn(authority: string): string {
+  return portInAuthority(authority) === 0 ? authority : authority.slice(0, authority.lastIndexOf(':'));
 }
 
 /** The port in `host:port`; 0 without one. */

@@ -183,7 +183,7 @@ export class RequestServer implements AttemptContext {
     const host = findHost(snapshot, fixedHost, head.authority);
     if (host instanceof ProxyError) return host;
     const { outboundPort } = this.context;
-    const port = fixedHost === '' ? findPort(snapshot, host, head.authority, outboundPort) : this.origin.port;
+    const port = fixedHost === '' ? findPort(snapshot, host.service, head.authority, outboundPort) : this.origin.port;
     if (port instanceof ProxyError) return port;
     // A local port is one Service whatever Host says, and the receiver refuses a host of another one.
     if (fixedHost !== '' && matchHost(snapshot.table, head.authority) !== host) head.authority = fixedHost;

@@ -203,7 +203,7 @@ test('it is ended when nothing moves for the idle time of its port, and metric a
   expect(atClient.text).toBe('220 ready');
   const detail = 'no byte moved for 100 ms (idle_timeout of the port)';
   expect(rig.records[0]).toMatchObject({ flag: 'SI', route: '(tcp)', detail });
-  expect(rig.count('requests', 'outbound', 'shop/orders', '(tcp)', '200', '', 'SI')).toBe(1);
+  await until('it is counted', () => rig.count('requests', 'outbound', 'shop/orders', '(tcp)', '200', '', 'SI') === 1);
 });
 
 test('without an endpoint the connection is closed, and the log says why', async () => {

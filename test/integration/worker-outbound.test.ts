@@ -307,7 +307,6 @@ async function spoken(port: number, bytes: string | Buffer): Promise<string> {
 }
 
 test.each([
-  ['a TLS handshake', Buffer.from([0x16, 0x03, 0x01, 0x02, 0x00, 0x01]), 'tlsInsteadOfHttp'],
   ['a protocol that is none of ours', Buffer.from('*1\r\n'), 'notHttp'],
   ['a byte that begins no method', Buffer.from([0]), 'notHttp'],
 ])('%s is counted, and its connection ended without a word', async (_name, bytes, reason) => {

@@ -35,6 +35,33 @@ const CASES: readonly Mistake[] = [
     '4:33 spec.ports[0].protocol | write what they speak, or `TCP`',
   ],
   [
+    'two Services that TLS to one name might mean',
+    'kind: Service\nmetadata: { name: a }\nspec: { ports: [{ port: 443, protocol: TCP }], dns: { host: a.example } }\n---\nkind: Service\nmetadata: { name: b }\nspec: { ports: [{ port: 443, protocol: TCP }], dns: { host: A.example } }\n',
+    '7:61 spec.dns.host | make both one Service with several ports',
+  ],
+  [
+    'PROXY protocol that says nothing',
+    service('  ports: [{ port: 80, proxyProtocol: {} }]\n'),
+    '4:38 spec.ports[0].proxyProtocol | add `accept` or `send`',
+  ],
+  [
+    'PROXY protocol where TLS says who calls',
+    service('  ports: [{ port: 80, proxyProtocol: { accept: true } }]\n'),
+    '4:48 spec.ports[0].proxyProtocol.accept | write `tls: OFF`, or remove `accept`',
+  ],
+  [
+    'PROXY protocol of endpoints without a sidecar',
+    service(
+      '  ports: [{ port: 80, tls: OFF, proxyProtocol: { accept: true } }]\n  static: { endpoints: [{ address: 10.0.0.1 }] }\n',
+    ),
+    '4:58 spec.ports[0].proxyProtocol.accept | remove it',
+  ],
+  [
+    'PROXY protocol to HTTP',
+    service('  ports: [{ port: 80, proxyProtocol: { send: V1 } }]\n'),
+    '4:46 spec.ports[0].proxyProtocol.send | write `protocol: TCP`, or read `x-forwarded-for`',
+  ],
+  [
     'DETECT in the clear',
     service('  ports: [{ port: 80, tls: SIMPLE, protocol: DETECT }]\n'),
     '4:28 spec.ports[0].tls | write `MUTUAL`',
