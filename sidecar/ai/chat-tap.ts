@@ -7,7 +7,7 @@ import { HeldChunks, threadHeld } from '../base/held.ts';
 import { LIMITS } from '../base/limits.ts';
 import { asBuffer } from '../wire/bytes.ts';
 import { type Edit, insertMember, membersOf, splice } from './splice.ts';
-import { SseReader } from './sse.ts';
+import { CR, LF, SseReader } from './sse.ts';
 import { parseUsage, type Usage } from './usage.ts';
 
 /** What the client asked for. */
@@ -106,6 +106,10 @@ export class ChatTap {
   private tooLarge = false;
   /** The terminator or an error went to the client: whatever follows is dropped. */
   private closed = false;
+  /** It went to the client up to a CR, of which the LF may follow. */
+  private closedAtCr = false;
+  /** Whether the last event went to the client. */
+  private passed = false;
 
   /** @param streamed whether the response is text/event-stream. @param includeUsage whether the client asked for the usage chunk. */
   constructor(streamed: boolean, includeUsage: boolean) {
@@ -120,16 +124,27 @@ export class ChatTap {
       else this.body.push(chunk);
       return [chunk];
     }
-    if (this.closed) return [];
+    if (this.closed) return this.afterClose(chunk);
     const events = this.reader.push(chunk);
     if (events === null) return this.fail('The provider sent an event that is too large.', 'event_too_large');
     const out: Uint8Array[] = [];
-    for (const { data, raw } of events) {
-      if (this.closed) break;
+    for (const event of events) {
+      const { data, raw, late } = event;
+      if (late && !this.passed) continue;
       const forClient = data === null ? raw : this.see(data, raw);
+      this.passed = forClient !== null;
       if (forClient !== null) out.push(forClient);
+      if (!this.closed) continue;
+      this.closedAtCr = event === events.at(-1) && raw.at(-1) === CR && this.reader.rest().length === 0;
+      break;
     }
     return out;
+  }
+
+  private afterClose(chunk: Uint8Array): Uint8Array[] {
+    const late = this.closedAtCr && chunk[0] === LF;
+    if (chunk.length > 0) this.closedAtCr = false;
+    return late ? [chunk.slice(0, 1)] : [];
   }
 
   /** The response ended, in order (`cause` null) or by a failure whose message the client may read. */

@@ -4,7 +4,7 @@
 
 import { LIMITS } from '../base/limits.ts';
 
-/** One block up to and with its blank line (WHATWG HTML §9.2.6). */
+/** One block up to and with its blank line (WHATWG HTML §9.2.6), or what came late of one. */
 interface SseEvent {
   /** The `event:` name; empty when absent. */
   event: string;
@@ -12,10 +12,15 @@ interface SseEvent {
   data: string | null;
   /** The block's bytes as received, blank line included. */
   raw: Uint8Array;
+  /**
+   * `raw` is the last byte of the block before, which goes where that went: the LF of a CRLF, of which the CR ended its
+   * chunk. A block ends at its CR, since after a lone CR nothing more need come.
+   */
+  late: boolean;
 }
 
-const LF = 10;
-const CR = 13;
+export const LF = 10;
+export const CR = 13;
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /** A push parser; one per response. */
@@ -39,8 +44,10 @@ export class SseReader {
     for (let i = 0; i < chunk.length; i++) {
       const byte = chunk[i];
       if (byte === LF && this.afterCr) {
-        // The second half of CRLF. An event ended at its CR, since after a lone CR nothing more need come.
         this.afterCr = false;
+        if (this.length > 0 || i > 0) continue;
+        events.push({ event: '', data: null, raw: chunk.slice(0, 1), late: true });
+        from = 1;
         continue;
       }
       this.afterCr = byte === CR;
@@ -53,9 +60,18 @@ export class SseReader {
         continue;
       }
       if (!this.append(chunk, from, i + 1)) return null;
-      from = i + 1;
-      const raw = this.buffer.slice(0, this.length);
+      const ended = this.length;
       this.length = 0;
+      from = i + 1;
+      let raw = this.buffer.slice(0, ended);
+      if (this.afterCr && chunk[from] === LF) {
+        raw = new Uint8Array(ended + 1);
+        raw.set(this.buffer.subarray(0, ended));
+        raw[ended] = LF;
+        this.afterCr = false;
+        from++;
+        i++;
+      }
       events.push(parseBlock(raw, this.first));
       this.first = false;
     }
@@ -94,5 +110,5 @@ function parseBlock(raw: Uint8Array, first: boolean): SseEvent {
     if (name === 'event') event = value;
     else if (name === 'data') data = data === null ? value : `${data}\n${value}`;
   }
-  return { event, data, raw };
+  return { event, data, raw, late: false };
 }

@@ -17,7 +17,7 @@ function read(chunks: Uint8Array[]) {
   const reader = new SseReader();
   const events = chunks.flatMap((chunk) => reader.push(chunk) ?? []);
   return {
-    events: events.map(({ event, data }) => ({ event, data })),
+    events: events.filter(({ late }) => !late).map(({ event, data }) => ({ event, data })),
     raw: events.map((event) => event.raw),
     rest: reader.rest(),
   };
@@ -168,6 +168,65 @@ test('after an error or [DONE] nothing more reaches the client', () => {
   expect(failed.push(bytes('data: {"error":{"message":"x"}}\n\ndata: [DONE]\n\n'))).toHaveLength(1);
   expect(failed.end()).toEqual([]);
   expect(failed.complete).toBe(false);
+});
+
+describe('a stream passes byte for byte', () => {
+  const chunk = (text: string) => `data: {"choices":[{"delta":{"content":"${text}"}}]}`;
+  const usage = 'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}';
+  const pass = (pieces: readonly Uint8Array[], asked: boolean) => {
+    const tap = new ChatTap(true, asked);
+    const out = pieces.flatMap((piece) => tap.push(piece));
+    return Buffer.concat([...out, ...tap.end()]).toString();
+  };
+  const cutAt = (whole: Uint8Array, cuts: readonly number[]) => {
+    const at = [0, ...cuts.filter((cut) => cut < whole.length).sort((a, b) => a - b), whole.length];
+    return at.slice(1).map((to, i) => whole.slice(at[i], to));
+  };
+
+  test.each(['\r\n', '\n', '\r'])('with lines that end in %j, in one piece and byte by byte', (eol) => {
+    const lines = [chunk('a'), ': keep-alive', usage, 'data: [DONE]'].map((line) => `${line}${eol}${eol}`);
+    const sent = lines.join('');
+    for (const piece of [
+      [bytes(sent)],
+      cutAt(
+        bytes(sent),
+        [...sent].map((_, i) => i),
+      ),
+    ]) {
+      expect(pass(piece, true)).toBe(sent);
+      expect(pass(piece, false)).toBe(lines.filter((line) => !line.startsWith(usage)).join(''));
+    }
+  });
+
+  test('with any mix of line ends, cut anywhere, up to its end and no further', () => {
+    const eol = fc.constantFrom('\n', '\r\n', '\r');
+    const line = fc.constantFrom(chunk('é😀'), ': keep-alive', 'event: x', '', usage);
+    const body = fc.array(fc.tuple(line, eol, eol), { maxLength: 8 });
+    fc.assert(
+      fc.property(
+        body,
+        eol,
+        eol,
+        fc.constantFrom('', 'x\n\n', 'data: y\r\n\r\n'),
+        fc.array(fc.nat(600)),
+        (lines, a, b, after, cuts) => {
+          // A CR and the LF of an empty line would be one line end.
+          const text = lines.map(([one, first, second]) =>
+            one === '' ? `:${first}${second}` : `${one}${first}${first}:${second}${second}`,
+          );
+          const done = `data: [DONE]${a}${b === '\n' && a === '\r' ? '\r' : b}`;
+          const sent = `${text.join('')}\n\n${done}`;
+          expect(pass(cutAt(bytes(`${sent}${after}`), cuts), true)).toBe(sent);
+        },
+      ),
+    );
+  });
+
+  test.each(['\r', '\n'])('an LF far behind the end is not of the end %j', (eol) => {
+    const end = `data: [DONE]${eol}${eol}`;
+    expect(pass([bytes(end), bytes('x'), bytes('\n')], true)).toBe(end);
+    expect(pass([bytes(`${end}x`), bytes('\n')], true)).toBe(end);
+  });
 });
 
 test('prices are exact decimals and cost is rounded once', () => {
