@@ -14,6 +14,7 @@ import {
 } from '../../proto/gen/weft/api/v1/api_pb.js';
 import { EndpointSchema, RevocationSchema, SnapshotSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import { encodeJoinToken } from '../../proto/kit/join-token.ts';
+import { quoted } from '../../proto/kit/mistake.ts';
 import { formatSpiffeId, parseSpiffeId } from '../../proto/kit/spiffe.ts';
 import type { Session } from '../discovery/sessions.ts';
 import { type RevocationStore, type Revoked, type RevokeResult, revocationName } from '../identity/revocations.ts';
@@ -98,6 +99,14 @@ export function meshService(parts: ApiParts): ServiceImpl<typeof MeshService> {
       return create(RenderResponseSchema, { snapshotJson: toJsonString(SnapshotSchema, snapshot) });
     },
     createJoinToken({ namespace, serviceAccount, ttl }) {
+      for (const [what, name] of [
+        ['namespace', namespace || 'default'],
+        ['service account', serviceAccount],
+      ] as const) {
+        if (name.length <= LABEL_CHARS_MAX && LABEL.test(name)) continue;
+        const rule = `1 to ${LABEL_CHARS_MAX} of a-z, 0-9 and -, with no - first or last`;
+        throw new ConnectError(`no Service can name the ${what} ${quoted(name)}: write ${rule}`, Code.InvalidArgument);
+      }
       const ttlMs = ttl === undefined ? undefined : durationMs(ttl);
       if (ttlMs !== undefined && ttlMs > API_TOKEN_TTL_MS_MAX) {
         throw new ConnectError('a token lives at most 24 h; ask for less with --ttl', Code.InvalidArgument);
@@ -143,6 +152,10 @@ function revokedBy(parts: ApiParts, subject: RevokeRequest['subject'], namespace
   if (!spiffe.ok) throw new ConnectError(spiffe.error, Code.InvalidArgument);
   return { serial: '', spiffeId: spiffe.id };
 }
+
+/** Namespaces and accounts as policies can name them (metadata.proto, service.proto), stricter than SPIFFE's segments. */
+const LABEL = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/;
+const LABEL_CHARS_MAX = 63;
 
 interface Listed {
   readonly namespace: string;

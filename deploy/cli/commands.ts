@@ -83,7 +83,7 @@ function build(end: (code: number) => void): Command {
       },
     );
   api('token', 'make a join token: for one service account, for one sidecar, expiring')
-    .requiredOption('--service-account <name>', 'whom it proves')
+    .requiredOption('--service-account <name>', 'whom it proves: an account as Services name it, a-z, 0-9 and -')
     .option('--namespace <namespace>', 'the namespace of the account', 'default')
     .option('--ttl <duration>', 'its life, such as 15m or 24h; at most 24h', '1h')
     .action(async (options: ApiFlags & { serviceAccount: string; namespace: string; ttl: string }) => {
@@ -122,7 +122,7 @@ function build(end: (code: number) => void): Command {
     .argument('<url>', 'http://orders/path')
     .option('--admin <host:port>', "the sidecar's admin address", process.env.WEFT_ADMIN ?? '127.0.0.1:15000')
     .option('--direction <direction>', 'outbound or inbound', 'outbound')
-    .option('--caller <spiffe-id>', 'who calls; for inbound')
+    .option('--caller <spiffe-id>', 'who calls, spiffe://<trust-domain>/ns/<namespace>/sa/<account>; for inbound')
     .option('-H, --header <line...>', "a request header, 'name: value'; may be repeated")
     .option('--json', 'print JSON')
     .action(async (method: string, url: string, options: Parameters<typeof import('./explain.ts').explain>[2]) => {

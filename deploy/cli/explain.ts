@@ -2,6 +2,7 @@
 
 import { request } from 'node:http';
 import { EXIT } from '../../proto/kit/exit.ts';
+import { parseSpiffeId } from '../../proto/kit/spiffe.ts';
 import { CommandError } from './command-error.ts';
 
 /** The request that is asked about, and whom to ask. */
@@ -58,7 +59,11 @@ export function queryOf(method: string, url: string, options: ExplainOptions): s
     authority: host,
     path: `${pathname}${search}`,
   });
-  if (options.caller !== undefined) query.set('caller', options.caller);
+  if (options.caller !== undefined) {
+    const caller = parseSpiffeId(options.caller);
+    if (!caller.ok) throw new CommandError(EXIT.commandLine, `--caller: ${caller.error}`);
+    query.set('caller', caller.id);
+  }
   for (const line of options.header ?? []) {
     const colon = line.indexOf(':');
     if (colon < 1) throw new CommandError(EXIT.commandLine, `-H '${line}' is not a header; write 'name: value'`);

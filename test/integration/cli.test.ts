@@ -102,6 +102,16 @@ test('a question that the control plane cannot answer ends with 64 and what to w
   expect(wrong).toMatchObject({ code: 64, err: expect.stringContaining('did you mean Service?') });
   expect((await weft('get', 'Service', 'order', ...flags)).code).toBe(64);
   expect((await weft('token', '--service-account', 'a/b', ...flags)).code).toBe(64);
+  const unnameable = {
+    code: 64,
+    out: '',
+    err: expect.stringContaining('no Service can name the service account "Bad_"'),
+  };
+  expect(await weft('token', '--service-account', 'Bad_', ...flags)).toEqual(unnameable);
+  const elsewhere = { code: 64, err: expect.stringContaining('the namespace "a.b": write 1 to 63 of a-z') };
+  expect(await weft('token', '--service-account', 'a', '--namespace', 'a.b', ...flags)).toMatchObject(elsewhere);
+  const caller = { code: 64, err: expect.stringContaining('--caller: SPIFFE id "bogus" does not start with') };
+  expect(await weft('explain', 'GET', 'http://orders/', '--caller', 'bogus')).toMatchObject(caller);
   expect((await weft('token', '--service-account', 'a', '--ttl', '25h', ...flags)).code).toBe(64);
   const stranger = await run(WEFT, ['status', ...flags.slice(0, 2)], { WEFT_ADMIN_TOKEN: 'guess' });
   expect(stranger).toMatchObject({ code: 64, err: expect.stringContaining('--admin-token-file') });
