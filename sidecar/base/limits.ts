@@ -67,6 +67,14 @@ export const LIMITS = {
   connectionAgeJitter: 0.1,
   /** Requests after which a connection is drained: nothing that a connection keeps grows for ever. An hour at 2,700 a second. */
   connectionRequestsMax: 10_000_000,
+  /** Bodies and readers are looked at this often: two looks bound what a slow one gains, and a quiet worker is woken six times a minute. */
+  paceEveryMs: 10_000,
+  /** Bytes a second that a request body with a declared length must bring, and one in chunks from a caller without an identity (Kestrel's MinRequestBodyDataRate). */
+  bodyBytesPerSecondMin: 240,
+  /** Bytes a second that a caller must read while there is something for it (Kestrel's MinResponseDataRate). */
+  readBytesPerSecondMin: 240,
+  /** How long a caller may read less than that: people pause downloads, and what it holds meanwhile is bounded (as the idle time of streams). */
+  slowReadMs: 300_000,
   /** Memory of the process where neither an option nor a container says one: what large meshes give a sidecar (Istio's default limit). */
   memoryBytesMax: 1024 * 1024 * 1024,
   /** Of it, what messages under way may hold in all workers together, in percent; the rest is connections, streams, config and garbage. */

@@ -1,6 +1,7 @@
 // From an accepted connection to request streams: the codec, its limits, its counters, and its part in a drain. The
 // same for every listener; who the peer is was decided before.
 
+import { LIMITS } from '../base/limits.ts';
 import type { ListenerConfig } from '../base/messages.ts';
 import { serveHttp1 } from '../wire/http1/server.ts';
 import { serveHttp2 } from '../wire/http2/server.ts';
@@ -8,6 +9,7 @@ import type { ByteConnection } from '../wire/socket.ts';
 import type { StreamAcceptor } from '../wire/stream.ts';
 import { ConnectionLife } from './connection-life.ts';
 import type { Accepted, WorkerContext } from './context.ts';
+import { Pace } from './pace.ts';
 import { type Spoken, sniff } from './sniff.ts';
 
 /** What a listener decides for a connection. */
@@ -42,7 +44,7 @@ export function serveClear(
 
 /** A connection that has said nothing yet: a drain may end it, since nothing was asked. */
 export function undecided(listener: ListenerConfig['kind'], wire: ByteConnection): Accepted {
-  return { listener, heldBytes: 0, isIdle: true, drain: () => wire.end(), destroy: () => wire.destroy() };
+  return { listener, heldBytes: 0, isIdle: true, look() {}, drain: () => wire.end(), destroy: () => wire.destroy() };
 }
 
 /** Gives the connection its codec; each of its requests goes to `accept`. */
@@ -79,6 +81,17 @@ export function serveConnection(
           onMalformed,
           onClose,
         });
+  const isStranger = listener === 'inbound' && streamsMax === LIMITS.strangerStreamsMax;
+  const pace = new Pace({
+    pace: (bytesMin) => connection.pace(bytesMin, isStranger),
+    get unreadBytes() {
+      return wire.bufferedBytes;
+    },
+    get takenBytes() {
+      return wire.takenBytes;
+    },
+    destroy: () => wire.destroy(),
+  });
   const untrack = context.track({
     listener,
     get heldBytes() {
@@ -87,6 +100,7 @@ export function serveConnection(
     get isIdle() {
       return connection.activeStreams === 0;
     },
+    look: () => pace.look((name) => context.guard(listener, name)),
     drain: () => connection.drain(),
     destroy: () => wire.destroy(),
   });

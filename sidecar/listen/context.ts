@@ -24,6 +24,8 @@ export interface Accepted {
   readonly heldBytes: number;
   /** Nothing is under way, so that ending it costs nobody a request. */
   readonly isIdle: boolean;
+  /** Ends what moves too slowly. */
+  look(): void;
   /** No new requests: GOAWAY, or `connection: close` with the next response; an idle one closes at once. */
   drain(): void;
   /** The drain's deadline has passed, or it is what is shed. */

@@ -120,6 +120,8 @@ function trackedCaller(
       return wire.bufferedBytes;
     },
     isIdle: false,
+    // Who reads or says nothing for its idle time is ended by that.
+    look() {},
     // Nothing in an opaque stream says "go away": it lives until the deadline.
     drain() {},
     destroy: () => wire.destroy(),

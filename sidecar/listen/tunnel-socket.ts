@@ -8,6 +8,7 @@ import type { HttpStream, StreamEvents } from '../wire/stream.ts';
 class TunnelSocket implements StreamEvents, ByteConnection {
   /** The stream's own socket gathers the writes of a turn, and bounds them. */
   readonly bufferedBytes = 0;
+  readonly takenBytes = 0;
   events: SocketEvents = SILENT;
   private readonly stream: HttpStream;
   private localEnded = false;

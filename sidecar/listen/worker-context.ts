@@ -2,6 +2,7 @@
 
 import { parseSpiffeId } from '../../proto/kit/spiffe.ts';
 import { threadClock } from '../base/clock.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { FromWorker, WorkerIdentity, WorkerStart } from '../base/messages.ts';
 import { Overload } from '../base/overload.ts';
 import { TimerWheel, WheelTimer } from '../base/timer-wheel.ts';
@@ -40,6 +41,10 @@ export class LiveContext implements WorkerContext {
   private readonly unknown = new Map<Origin['direction'], RequestStats>();
   private draining: Draining = 'none';
   private onClosed: (() => void) | null = null;
+  private readonly paceTimer = new WheelTimer(() => {
+    for (const connection of [...this.open]) connection.look();
+    if (this.open.size > 0) this.wheel.arm(this.paceTimer, LIMITS.paceEveryMs);
+  });
 
   constructor(start: WorkerStart, post: (message: FromWorker) => void) {
     this.start = start;
@@ -81,6 +86,7 @@ export class LiveContext implements WorkerContext {
     const gauge = this.series.counter('connections', connection.listener);
     gauge.add(1);
     this.open.add(connection);
+    if (!this.paceTimer.armed) this.wheel.arm(this.paceTimer, LIMITS.paceEveryMs);
     return () => {
       if (!this.open.delete(connection)) return;
       gauge.add(-1);

@@ -57,6 +57,8 @@ export interface ByteConnection {
   readonly isClosed: boolean;
   /** Bytes accepted and not yet taken by the kernel. */
   readonly bufferedBytes: number;
+  /** Bytes that the kernel has taken, ever. */
+  readonly takenBytes: number;
   /** Queues bytes (a string is latin1, as HTTP/1 heads are). The piece is taken either way; false: wait for onDrain. */
   write(piece: string | Uint8Array): boolean;
   /** As `write`, of `bytes[0, length)`, which the caller may use again at once. */
@@ -85,6 +87,8 @@ export class WireSocket implements ByteConnection {
   private gathered = 0;
   private queuedBytes = 0;
   private inFlightBytes = 0;
+  /** Bytes that the kernel has taken, ever. */
+  takenBytes = 0;
   private isDirty = false;
   private saturated = false;
   private ending = false;
@@ -269,6 +273,7 @@ export class WireSocket implements ByteConnection {
   }
 
   private onWritten(bytes: number): void {
+    this.takenBytes += bytes;
     if (this.closed) return;
     this.inFlightBytes -= bytes;
     threadHeld.add(-bytes);

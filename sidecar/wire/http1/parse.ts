@@ -255,6 +255,11 @@ export class Http1Parser {
     return null;
   }
 
+  /** Whether the body that is read now has a declared length. */
+  get isCounted(): boolean {
+    return this.state === LENGTH;
+  }
+
   private emptyLine(byte: number): Rejection | null {
     if (byte !== (this.emptyLineBytes % 2 === 0 ? 0x0d : 0x0a)) return byte === 0x0a ? REJECT.bareLf : REJECT.bareCr;
     this.at++;

@@ -30,6 +30,7 @@ export const REJECT = {
   headTooLarge: rule('headTooLarge', 'RFC 6585 §5', 431),
   tooManyFields: rule('tooManyFields', 'RFC 6585 §5', 431),
   headTimeout: rule('headTimeout', 'RFC 9110 §15.5.9', 408),
+  bodyTimeout: rule('bodyTimeout', 'RFC 9110 §15.5.9', 408),
   obsFold: rule('obsFold', 'RFC 9112 §5.2'),
   spaceBeforeColon: rule('spaceBeforeColon', 'RFC 9112 §5.1'),
   fieldName: rule('fieldName', 'RFC 9110 §5.1'),

@@ -51,6 +51,10 @@ export class Http1ServerConnection implements SocketEvents, ParserSink, ServerSt
   private isPipelineFull = false;
   private finIsPending = false;
   private lingerBytes = 0;
+  private bodyBytes = 0;
+  /** The request whose body was under way at the last `pace`, and what of it had come. */
+  private pacedStream: ServerStream | null = null;
+  private pacedBytes = 0;
   private readonly timer: ConnectionTimer;
 
   constructor(socket: ByteConnection, accept: StreamAcceptor, options: Http1ServerOptions) {
@@ -76,6 +80,27 @@ export class Http1ServerConnection implements SocketEvents, ParserSink, ServerSt
   /** Bytes that wait to be read. */
   get heldBytes(): number {
     return this.parser.buffered;
+  }
+
+  /**
+   * To be called at even times: refuses the request whose body has brought less than `bytesMin` since the last time,
+   * though nothing here kept it back, and says how many that were. @param all chunked bodies, too, which may pause for a
+   * good reason.
+   */
+  pace(bytesMin: number, all: boolean): number {
+    const { stream } = this;
+    const isDue = stream !== null && !stream.requestDone && !stream.isTunnel && !this.parser.paused;
+    if (!isDue || !(all || this.parser.isCounted)) {
+      this.pacedStream = null;
+      return 0;
+    }
+    if (stream === this.pacedStream && this.bodyBytes - this.pacedBytes < bytesMin) {
+      this.check(REJECT.bodyTimeout);
+      return 1;
+    }
+    this.pacedStream = stream;
+    this.pacedBytes = this.bodyBytes;
+    return 0;
   }
 
   /** `connection: close` goes out with the next response; an idle connection ends at once. */
@@ -142,6 +167,7 @@ export class Http1ServerConnection implements SocketEvents, ParserSink, ServerSt
     const stream = this.stream;
     if (stream === null) return;
     if (end) stream.requestDone = true;
+    this.bodyBytes += chunk.length;
     stream.events.onData(chunk, end);
     if (end) this.settle(stream);
   }

@@ -68,6 +68,20 @@ export class Http2ServerConnection implements SessionRole {
     return this.session.heldBytes;
   }
 
+  /** As Http1ServerConnection's; bodies without a length are streams, which may pause for a good reason, as gRPC's do. */
+  pace(bytesMin: number): number {
+    let slow = 0;
+    for (const stream of this.session.streams.list()) {
+      const { expectedBytes: left, pacedBytes: before } = stream;
+      stream.pacedBytes = stream.remoteEnded || stream.paused ? -1 : left;
+      if (left <= 0 || before < 0 || stream.pacedBytes < 0 || before - left >= bytesMin) continue;
+      slow++;
+      stream.pacedBytes = -1;
+      this.session.refuseSlow(stream.id);
+    }
+    return slow;
+  }
+
   /**
    * Ends the connection without losing a request (RFC 9113 §6.8): GOAWAY for all streams, then, once a PING has
    * come back or a second has passed, GOAWAY with the last one taken; the connection closes behind the last stream. Whoever drains sets

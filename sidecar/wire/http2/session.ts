@@ -242,6 +242,16 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost {
     this.resetStream(id, CODE.REFUSED_STREAM, reason);
   }
 
+  /** The caller sends a body too slowly: 408 in its owner's eyes. */
+  refuseSlow(id: number): void {
+    const stream = this.streams.get(id);
+    if (stream === undefined) return;
+    this.resets.add(id);
+    this.socket.write(frames.wordFrame(FRAME.RST_STREAM, id, CODE.ENHANCE_YOUR_CALM));
+    this.forget(stream);
+    stream.fail(new ProxyError('idleTimeout', this.side(), 'the request body came too slowly'));
+  }
+
   /** A connection error for what the peer sent: GOAWAY with the code, then the connection is dropped. */
   fail(rejection: Rejection): void {
     if (this.closed) return;

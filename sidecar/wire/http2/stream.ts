@@ -42,6 +42,8 @@ export class Http2Stream implements HttpStream {
   unreported = 0;
   /** Body bytes still to come by content-length; -1 unknown. */
   expectedBytes = -1;
+  /** `expectedBytes` when `pace` last looked; -1: it has not. */
+  pacedBytes = -1;
   /** Informational heads so far. */
   interimHeads = 0;
   /** The :protocol of an Upgrade that is sent as extended CONNECT (RFC 8441), whose 2xx its owner hears as 101. */
@@ -67,7 +69,8 @@ export class Http2Stream implements HttpStream {
   private inboxEnd = false;
   private inboxTrailers: HeaderList | null = null;
   private inboxReset: ProxyError | null = null;
-  private paused = false;
+  /** The reader takes nothing for now. */
+  paused = false;
   private waking = false;
 
   constructor(host: StreamHost, id: number, events: StreamEvents, sendWindow: number) {

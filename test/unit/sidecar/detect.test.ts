@@ -43,6 +43,7 @@ class Played implements ByteConnection {
   events: SocketEvents = { onBytes() {}, onDrain() {}, onEnd() {}, onClose() {} };
   isClosed = false;
   readonly bufferedBytes = 0;
+  readonly takenBytes = 0;
   found: string[] = [];
   chunks: Uint8Array[] = [];
   ended = false;

@@ -96,6 +96,26 @@ function headers(id: number, path: string, end: boolean, fields: string[] = []):
 const times = (count: number, make: (i: number) => Uint8Array): Buffer =>
   Buffer.concat(Array.from({ length: count }, (_, i) => make(i)));
 
+test('a body with a length that trickles in is reset alone; one without may pause (slow POST)', async () => {
+  const { socket, said, connection, streams } = await peer();
+  const data = (id: number, bytes: number): Buffer => framed(FRAME.DATA, 0, id, Buffer.alloc(bytes));
+  socket.write(Buffer.concat([headers(1, '/', false, ['content-length', '100']), headers(3, '/', false), data(1, 4)]));
+  await expect.poll(() => streams.length).toBe(2);
+  expect(connection.pace(10)).toBe(0);
+  const ping = async (bytes: Buffer): Promise<void> => {
+    const before = said.filter((frame) => frame.startsWith(`${FRAME.PING}/`)).length;
+    socket.write(Buffer.concat([bytes, framed(FRAME.PING, 0, 0, Buffer.alloc(8))]));
+    await expect.poll(() => said.filter((frame) => frame.startsWith(`${FRAME.PING}/`)).length).toBe(before + 1);
+  };
+  await ping(data(1, 10));
+  expect(connection.pace(10)).toBe(0);
+  await ping(data(1, 9));
+  expect(connection.pace(10)).toBe(1);
+  await expect.poll(() => said).toContain(`${FRAME.RST_STREAM}/1/${ENHANCE_YOUR_CALM}`);
+  await ping(headers(5, '/', true));
+  expect([streams.length, connection.activeStreams]).toEqual([3, 1]);
+});
+
 const floods: [string, string, Buffer][] = [
   [
     'rapid reset (CVE-2023-44487)',

@@ -177,6 +177,43 @@ describe('slow senders and forgotten connections (CVE-2020-12603, CVE-2020-8663 
     await closed.promise;
   });
 
+  test.each([
+    ['with a length', 'Content-Length: 100\r\n\r\n', 'abcd', false],
+    ['in chunks, of a stranger', 'Transfer-Encoding: chunked\r\n\r\n', '4\r\nabcd\r\n', true],
+  ])('a body %s that trickles in is answered 408', async (_what, rest, piece, all) => {
+    const served = await serve(() => {});
+    const socket = await dial(served.port);
+    const data = (): number => served.said.filter((event) => event.startsWith('data')).length;
+    const answer = once(socket, 'data');
+    socket.write(`POST / HTTP/1.1\r\nHost: a\r\n${rest}${piece}`);
+    await expect.poll(data).toBe(1);
+    const [connection] = served.connections;
+    expect(connection?.pace(10, all)).toBe(0);
+    for (const bytes of [4, 4, 4]) {
+      const before = data();
+      socket.write(piece);
+      await expect.poll(data).toBe(before + 1);
+      expect(connection?.pace(bytes, all)).toBe(0);
+    }
+    expect(connection?.pace(1, all)).toBe(1);
+    expect(String((await answer)[0])).toMatch(/^HTTP\/1\.1 408 /);
+    expect([served.malformed, served.said.at(-1)]).toEqual([['bodyTimeout'], 'reset headerTimeout no']);
+  });
+
+  test.each([
+    ['the own application streams in chunks', 'Transfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n', false],
+    ['is kept back here', 'Content-Length: 100\r\n\r\nabcd', true],
+  ])('a body that %s may pause', async (_what, rest, paused) => {
+    const served = await serve((stream, event) => {
+      if (paused && event.startsWith('data')) stream.pause();
+    });
+    const socket = await dial(served.port);
+    socket.write(`POST / HTTP/1.1\r\nHost: a\r\n${rest}`);
+    await expect.poll(() => served.said.at(-1)).toBe('data abcd');
+    const [connection] = served.connections;
+    expect([connection?.pace(10, false), connection?.pace(10, false)]).toEqual([0, 0]);
+  });
+
   test('no timer outlives its connection', async () => {
     const time = handWheel();
     const served = await serve(() => {}, { wheel: time.wheel });
