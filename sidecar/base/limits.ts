@@ -20,6 +20,12 @@ export const LIMITS = {
   handshakesMax: 1_000,
   /** TLS handshakes that a worker begins in a second, and at once after a quiet one; more wait. More than one core can do today, so that it bounds a faster one's burst and never a mesh that starts (Envoy and HAProxy have no default). */
   handshakesPerSecond: 1_000,
+  /** Connections that the kernel holds until a worker accepts them: Linux cuts it to net.core.somaxconn, 4,096 since 5.4. Node's 511 drops a burst that a busy worker would have taken a few milliseconds later (HAProxy and Envoy leave it to somaxconn, too). */
+  listenBacklog: 4_096,
+  /** A quiet connection before TCP asks whether the other end is there; ten more questions a second apart end it. Under the 240 to 350 s after which load balancers and NATs of clouds forget a connection; the kernel's own two hours are of no use to anybody. */
+  keepAliveIdleMs: 60_000,
+  /** To the next address of a name when one does not answer: IPv6 that leads nowhere costs a quarter of a second (RFC 8305 §5: Connection Attempt Delay). */
+  nextAddressMs: 250,
   /** Time to learn the protocol of a connection before it is treated as opaque (Linkerd). */
   detectTimeoutMs: 10_000,
   /** Bytes of a connection that are looked at to learn its protocol: a request line, and no more of what may be anything (Linkerd). */

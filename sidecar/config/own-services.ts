@@ -54,7 +54,15 @@ function destinationOf(
   const dialled = appSettings({ ...settings, protocol });
   const { upstream, stats } = targets.get('inbound', service, port, dialled, spoken);
   upstream.configure(dialled);
-  upstream.set({ name: `app:${app.port}`, host: '127.0.0.1', port: app.port, labels: [], spiffeId: '' });
+  // What listens on `localhost` has often only one of the two.
+  upstream.set({
+    name: `app:${app.port}`,
+    host: '127.0.0.1',
+    port: app.port,
+    alternate: '::1',
+    labels: [],
+    spiffeId: '',
+  });
   const { cluster } = upstream;
   return { service, port, protocol, tls: 'off', cluster, stats, telemetry, transcode: null, opaque };
 }

@@ -4,6 +4,7 @@
 import type { MethodIndex } from '../../proto/kit/transcoded-methods.ts';
 import type { HealthNews, LocalApp, ResourceBytes, ResourceError } from '../base/messages.ts';
 import type { WorkerSeries } from '../telemetry/worker-series.ts';
+import { alternateOf } from '../upstream/dns.ts';
 import type { Upstream, UpstreamContext } from '../upstream/upstream.ts';
 import { buildModels, buildProviders } from './ai-models.ts';
 import { type CompiledService, type CompiledTelemetryResource, telemetryOf } from './compile-service.ts';
@@ -168,10 +169,13 @@ export class ConfigState {
 
   private fillResolved(service: CompiledService, port: number, upstream: Upstream): void {
     const names = new Set<string>();
-    for (const address of this.names.addresses(service.name)) {
+    const addresses = this.names.addresses(service.name);
+    for (const address of addresses) {
       const name = `${service.name}/${address}`;
       names.add(name);
-      upstream.set({ name, host: address, port: service.dns?.port || port, labels: [], spiffeId: '' });
+      const alternate = alternateOf(address, addresses);
+      const dialled = { host: address, port: service.dns?.port || port, ...(alternate && { alternate }) };
+      upstream.set({ name, ...dialled, labels: [], spiffeId: '' });
     }
     if (names.size > 0) upstream.retain(names);
   }

@@ -6,6 +6,9 @@ import type { ListenerConfig } from '../base/messages.ts';
 import { RUNG } from '../base/overload.ts';
 import type { Listener, WorkerContext } from './context.ts';
 
+/** No waiting for more to send (every codec gathers a turn's writes), and peers that vanished are noticed. */
+const SOCKET_OPTIONS = { noDelay: true, keepAlive: true, keepAliveInitialDelay: LIMITS.keepAliveIdleMs } as const;
+
 /**
  * Listens; each accepted socket goes to `accept`. Above `LIMITS.listenerConnectionsMax` open ones a new one is closed at
  * once and counted, and so is any in overload. Rejects with the bind error (EADDRINUSE, EACCES, EADDRNOTAVAIL).
@@ -18,7 +21,7 @@ export function bindListener(
   const { host, port, reusePort, kind } = config;
   return new Promise((resolve, reject) => {
     // Half-open: a client that has sent its request and closed its side still gets the answer.
-    const server = createServer({ allowHalfOpen: true }, (socket) => {
+    const server = createServer({ allowHalfOpen: true, ...SOCKET_OPTIONS }, (socket) => {
       if (context.overload.rung < RUNG.refuseConnections) return accept(socket);
       context.guard(kind, 'overload');
       socket.destroy();
@@ -26,7 +29,7 @@ export function bindListener(
     server.maxConnections = LIMITS.listenerConnectionsMax;
     server.on('drop', () => context.guard(kind, 'connections'));
     server.once('error', reject);
-    server.listen({ host, port, reusePort }, () => {
+    server.listen({ host, port, reusePort, backlog: LIMITS.listenBacklog }, () => {
       server.removeListener('error', reject);
       // Later errors are of one accept (EMFILE): that connection is lost, the listener is not.
       server.on('error', () => {});

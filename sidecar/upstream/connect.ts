@@ -1,9 +1,11 @@
 // From an endpoint's address to a connection that carries streams: TCP or TLS, then the codec that the Service
 // declares. The one place that knows both pools and codecs.
 
-import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls';
+import { authority } from '../../proto/kit/bind-error.ts';
 import { uriName } from '../../proto/kit/san.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { LivePeers } from '../identity/revoked.ts';
 import { ProxyError } from '../wire/error.ts';
 import { Http1ClientConnection } from '../wire/http1/client.ts';
@@ -42,6 +44,8 @@ export interface EndpointAddress {
   /** IPv4 or IPv6. */
   host: string;
   port: number;
+  /** An address of the other family and the same name, dialled when `host` refuses or does not answer at once; left out: none. */
+  alternate?: string;
   /** `tcp`: opaque, one stream a connection. */
   protocol: 'http1' | 'http2' | 'tcp';
   tls: EndpointTls | null;
@@ -60,6 +64,14 @@ export function connectorTo(address: EndpointAddress, heard: DialObserver = NOBO
  */
 const readBuffer = Buffer.allocUnsafeSlow(64 * 1024);
 
+/** As those of listeners: see listen/bind.ts. Half-open: a peer may end its side and still read. */
+const SOCKET_OPTIONS = {
+  allowHalfOpen: true,
+  noDelay: true,
+  keepAlive: true,
+  keepAliveInitialDelay: LIMITS.keepAliveIdleMs,
+} as const;
+
 function dial(address: EndpointAddress, observer: ConnectionObserver, heard: DialObserver): () => void {
   let wire: WireSocket | null = null;
   const socket = open(address, (chunk) => wire?.receive(chunk));
@@ -73,13 +85,14 @@ function dial(address: EndpointAddress, observer: ConnectionObserver, heard: Dia
   };
   // Dialling is rare beside requests, so a plain timer is fine here.
   const timer = setTimeout(() => {
-    const detail = `connection to ${address.host}:${address.port} timed out after ${address.connectTimeoutMs} ms; is a network policy blocking the port?`;
+    const detail = `connection to ${where(address)} timed out after ${address.connectTimeoutMs} ms; is a network policy blocking the port?`;
     fail(new ProxyError('connectTimeout', 'upstream', detail, 'yes'));
   }, address.connectTimeoutMs);
   const onError = (error: NodeJS.ErrnoException): void => {
     // Whatever fails behind the system call fails in the handshake: a clear connection is settled by then.
-    const kind = error.syscall === 'connect' ? 'connectFailed' : 'tlsFailed';
-    const detail = `connection to ${address.host}:${address.port} failed: ${error.message}`;
+    const isConnect = error.syscall === 'connect' || error instanceof AggregateError;
+    const kind = isConnect ? 'connectFailed' : 'tlsFailed';
+    const detail = `connection to ${where(address)} failed: ${messageOf(error)}`;
     fail(new ProxyError(kind, 'upstream', detail, 'yes', error));
   };
   socket.on('error', onError);
@@ -88,7 +101,7 @@ function dial(address: EndpointAddress, observer: ConnectionObserver, heard: Dia
     if (address.tls !== null) heard.onHandshake(handshakeFacts(socket as TLSSocket));
     const wrong = verifyPeer(address, socket);
     if (wrong !== null) {
-      fail(new ProxyError('tlsFailed', 'upstream', `${address.host}:${address.port} ${wrong}`, 'yes'));
+      fail(new ProxyError('tlsFailed', 'upstream', `${where(address)} ${wrong}`, 'yes'));
       return;
     }
     settled = true;
@@ -105,18 +118,18 @@ function dial(address: EndpointAddress, observer: ConnectionObserver, heard: Dia
 }
 
 function open(address: EndpointAddress, receive: (chunk: Buffer) => void): Socket {
-  const where = { host: address.host, port: address.port, allowHalfOpen: true };
+  const options = { ...destination(address), ...SOCKET_OPTIONS };
   if (address.tls === null) {
     const callback = (bytes: number): boolean => {
       receive(Buffer.from(readBuffer.subarray(0, bytes)));
       return true;
     };
-    return connectTcp({ ...where, onread: { buffer: readBuffer, callback } });
+    return connectTcp({ ...options, onread: { buffer: readBuffer, callback } });
   }
   const { context, serverName, alpn, verify, sessions } = address.tls;
   const session = sessions?.take();
   const socket = connectTls({
-    ...where,
+    ...options,
     secureContext: context,
     servername: serverName,
     ALPNProtocols: [alpn],
@@ -126,6 +139,32 @@ function open(address: EndpointAddress, receive: (chunk: Buffer) => void): Socke
   });
   sessions?.collect(socket);
   return socket;
+}
+
+/** As people read it. */
+function where({ host, port }: EndpointAddress): string {
+  return authority(host, port);
+}
+
+/** One address, or two of which the second is tried after `LIMITS.nextAddressMs` (RFC 8305, as far as Node goes: it gives the first up then). */
+function destination({ host, port, alternate }: EndpointAddress) {
+  if (alternate === undefined) return { host, port };
+  const both = [host, alternate].map((one) => ({ address: one, family: isIP(one) }));
+  return {
+    // A name that is never asked for: `lookup` has its addresses.
+    host: 'both.families.invalid',
+    port,
+    lookup: (_name: string, _options: unknown, done: LookupDone) => done(null, both),
+    autoSelectFamily: true,
+    autoSelectFamilyAttemptTimeout: LIMITS.nextAddressMs,
+  };
+}
+
+type LookupDone = (error: null, addresses: { readonly address: string; readonly family: number }[]) => void;
+
+/** What went wrong, with each address where there were two. */
+function messageOf(error: NodeJS.ErrnoException): string {
+  return error instanceof AggregateError ? error.errors.map(({ message }: Error) => message).join('; ') : error.message;
 }
 
 function verifyPeer(address: EndpointAddress, socket: Socket): string | null {

@@ -18,6 +18,17 @@ const systemLookup: Lookup = (host, done) => {
 };
 
 /**
+ * Of the addresses of one name the one to try beside `address`: of the other family, so that a family that leads nowhere
+ * costs little, and not the same one for all, so that the load stays spread. Undefined: the name has one family.
+ */
+export function alternateOf(address: string, addresses: readonly string[]): string | undefined {
+  const family = isIP(address);
+  const others = addresses.filter((one) => isIP(one) !== family);
+  const at = addresses.filter((one) => isIP(one) === family).indexOf(address);
+  return others[at % others.length];
+}
+
+/**
  * Watches a name. `onAddresses` is called when the set of addresses changes, never with an empty one.
  * @param refreshMs between questions. @returns what stops it.
  */

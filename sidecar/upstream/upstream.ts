@@ -2,6 +2,7 @@
 // exists; a change of policy reaches the cluster, the pools and the next dial without losing a connection.
 
 import type { SecureContext } from 'node:tls';
+import { authority } from '../../proto/kit/bind-error.ts';
 import { verifySpiffe } from '../../proto/kit/san.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
@@ -54,6 +55,8 @@ export interface UpstreamEndpoint {
   readonly name: string;
   readonly host: string;
   readonly port: number;
+  /** An address of the other family and the same name: for a family that leads nowhere; none: left out. */
+  readonly alternate?: string;
   /** Flat `[label, value, ...]`. */
   readonly labels: readonly string[];
   /** Empty: it has no sidecar. */
@@ -129,7 +132,7 @@ export class Upstream {
   /** Where an endpoint is, for people. */
   address(name: string): string {
     const endpoint = this.endpoints.get(name);
-    return endpoint === undefined ? '' : `${endpoint.host}:${endpoint.port}`;
+    return endpoint === undefined ? '' : authority(endpoint.host, endpoint.port);
   }
 
   private put(endpoint: UpstreamEndpoint): void {
@@ -175,9 +178,9 @@ export class Upstream {
         return () => {};
       }
       const { connectTimeoutMs } = this.settings;
-      const { host, port } = endpoint;
+      const { host, port, alternate } = endpoint;
       const protocol = this.isHttp2(endpoint) ? 'http2' : this.settings.protocol === 'tcp' ? 'tcp' : 'http1';
-      const address = { host, port, protocol, tls, connectTimeoutMs } as const;
+      const address = { host, port, ...(alternate && { alternate }), protocol, tls, connectTimeoutMs } as const;
       return connectorTo(address, this.cluster.observer)(observer);
     };
   }
@@ -223,6 +226,7 @@ function isSame(one: UpstreamEndpoint, other: UpstreamEndpoint): boolean {
   return (
     one.host === other.host &&
     one.port === other.port &&
+    one.alternate === other.alternate &&
     one.spiffeId === other.spiffeId &&
     one.labels.join('\0') === other.labels.join('\0')
   );

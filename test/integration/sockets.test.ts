@@ -1,0 +1,181 @@
+// What every socket of the data path is set to, as the kernel says, and names with addresses of both families.
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { createServer as createHttp } from 'node:http';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { Worker } from 'node:worker_threads';
+import { afterEach, expect, test } from 'vitest';
+import { LIMITS } from '../../sidecar/base/limits.ts';
+import { bindListener } from '../../sidecar/listen/bind.ts';
+import { alternateOf } from '../../sidecar/upstream/dns.ts';
+import { upstreamRig } from '../support/upstream-rig.ts';
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+const CLEAR = { tls: 'off' } as const;
+const onLinux = test.skipIf(process.platform !== 'linux');
+
+interface KernelRow {
+  readonly local: number;
+  readonly remote: number;
+  readonly queued: number;
+  /** 2: the keep-alive timer. */
+  readonly timer: number;
+  readonly ringsInMs: number;
+}
+
+/** TCP over IPv4 as the kernel has it (Documentation/networking/proc_net_tcp). */
+function kernelRows(): KernelRow[] {
+  const port = (address = ''): number => Number.parseInt(address.split(':')[1] ?? '', 16);
+  return readFileSync('/proc/net/tcp', 'utf8')
+    .trim()
+    .split('\n')
+    .slice(1)
+    .map((line) => {
+      const [, local, remote, , queues = '', timer = ''] = line.trim().split(/\s+/);
+      const [number = '', when = ''] = timer.split(':');
+      return {
+        local: port(local),
+        remote: port(remote),
+        queued: Number.parseInt(queues.split(':')[1] ?? '', 16),
+        timer: Number.parseInt(number, 16),
+        // In hundredths of a second (USER_HZ).
+        ringsInMs: Number.parseInt(when, 16) * 10,
+      };
+    });
+}
+
+async function freePort(host = '127.0.0.1'): Promise<number> {
+  const server = createServer().listen(0, host);
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** A listener of the data path; what it accepts. */
+async function listener(): Promise<{ port: number; accepted: Socket[] }> {
+  const port = await freePort();
+  const config = { kind: 'outbound', host: '127.0.0.1', port, service: '', servicePort: 0, reusePort: false } as const;
+  const accepted: Socket[] = [];
+  // It counts nothing here.
+  const context = { series: { counter: () => ({ add() {} }) } } as never;
+  const bound = await bindListener(context, config, (socket) => accepted.push(socket.on('error', () => {})));
+  cleanups.push(() => {
+    bound.stop();
+    for (const socket of accepted) socket.destroy();
+  });
+  return { port, accepted };
+}
+
+async function web(host: string, port = 0): Promise<{ port: number; server: Server; seen: string[] }> {
+  const seen: string[] = [];
+  const server = createHttp((request, response) => {
+    seen.push(request.socket.localAddress ?? '');
+    response.end();
+  }).listen(port, host);
+  await once(server, 'listening');
+  cleanups.push(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return { port: (server.address() as AddressInfo).port, server, seen };
+}
+
+onLinux('who connects is asked after a minute of silence whether it is there', async () => {
+  const { port, accepted } = await listener();
+  const client = connect(port, '127.0.0.1');
+  cleanups.push(() => void client.destroy());
+  await expect.poll(() => accepted.length).toBe(1);
+  await expect
+    .poll(() => kernelRows().find((row) => row.local === port && row.remote === client.localPort)?.timer)
+    .toBe(2);
+  const row = kernelRows().find((one) => one.local === port && one.remote === client.localPort);
+  expect(row?.ringsInMs).toBeGreaterThan(LIMITS.keepAliveIdleMs / 2);
+  expect(row?.ringsInMs).toBeLessThanOrEqual(LIMITS.keepAliveIdleMs);
+});
+
+onLinux('so is who was called', async () => {
+  const { port } = await web('127.0.0.1');
+  const rig = upstreamRig({}, { port }, CLEAR);
+  cleanups.push(() => rig.close());
+  expect(await rig.call()).toBe(200);
+  await expect.poll(() => kernelRows().find((one) => one.remote === port && one.local !== port)?.timer).toBe(2);
+  const row = kernelRows().find((one) => one.remote === port && one.local !== port);
+  expect(row?.ringsInMs).toBeLessThanOrEqual(LIMITS.keepAliveIdleMs);
+});
+
+/** What the kernel allows at most, whatever is asked for. */
+const SOMAXCONN = process.platform === 'linux' ? Number(readFileSync('/proc/sys/net/core/somaxconn', 'utf8')) : 0;
+
+test.skipIf(SOMAXCONN < 1_000)('a burst waits in the kernel, where Node would have it dropped', async () => {
+  const { port } = await listener();
+  for (let i = 0; i < 700; i++) {
+    const client = connect(port, '127.0.0.1').on('error', () => {});
+    cleanups.push(() => void client.destroy());
+  }
+  // Every connect has begun by then, and the loop has not turned, so that none is accepted.
+  await new Promise<void>((resolve) => process.nextTick(resolve));
+  expect(kernelRows().find((row) => row.local === port && row.remote === 0)?.queued).toBe(700);
+});
+
+test('a family that refuses is passed over', async () => {
+  const { port, seen } = await web('127.0.0.1');
+  const rig = upstreamRig({}, { host: '::1', alternate: '127.0.0.1', port }, CLEAR);
+  cleanups.push(() => rig.close());
+  expect(await rig.call()).toBe(200);
+  expect(seen).toEqual(['127.0.0.1']);
+});
+
+test('the first address is taken where it answers', async () => {
+  const six = await web('::1');
+  await web('127.0.0.1', six.port);
+  const rig = upstreamRig({}, { host: '::1', alternate: '127.0.0.1', port: six.port }, CLEAR);
+  cleanups.push(() => rig.close());
+  expect(await rig.call()).toBe(200);
+  expect(six.seen).toEqual(['::1']);
+});
+
+test('an IPv6 that leads nowhere is given up for IPv4 long before the connection is', async () => {
+  const { port, seen } = await web('127.0.0.1');
+  // Listens and never accepts; once its queue is full, the kernel answers nobody.
+  const code = `
+    const { createServer } = require('node:net');
+    const { parentPort } = require('node:worker_threads');
+    createServer().listen({ host: '::1', port: ${port}, backlog: 1 }, () => {
+      parentPort.postMessage('listening');
+      setImmediate(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0));
+    });`;
+  const worker = new Worker(code, { eval: true });
+  cleanups.push(() => worker.terminate());
+  await once(worker, 'message');
+  const fillers = Array.from({ length: 8 }, () => connect(port, '::1').on('error', () => {}));
+  cleanups.push(() => {
+    for (const filler of fillers) filler.destroy();
+  });
+  await Promise.race(fillers.map((filler) => once(filler, 'connect')));
+  const rig = upstreamRig({}, { host: '::1', alternate: '127.0.0.1', port }, { ...CLEAR, connectTimeoutMs: 600_000 });
+  cleanups.push(() => rig.close());
+  expect(await rig.call()).toBe(200);
+  expect(seen).toEqual(['127.0.0.1']);
+});
+
+test('when both fail, both are named', async () => {
+  const port = await freePort();
+  const rig = upstreamRig({}, { host: '::1', alternate: '127.0.0.1', port }, CLEAR);
+  cleanups.push(() => rig.close());
+  const answer = String(await rig.call());
+  expect(answer).toMatch(/^connectFailed: connection to \[::1\]:\d+ failed: /);
+  expect(answer).toContain(`connect ECONNREFUSED ::1:${port}; connect ECONNREFUSED 127.0.0.1:${port}`);
+});
+
+test('addresses of two families are paired, each with one of the other, and no two with the same', () => {
+  const [a, b, c, six, seven] = ['10.0.0.1', '10.0.0.2', '10.0.0.3', 'fd00::1', 'fd00::2'];
+  const all = [a, b, c, six, seven];
+  expect(all.map((one) => alternateOf(one, all))).toEqual([six, seven, six, a, b]);
+  expect(alternateOf(a, [a, b])).toBeUndefined();
+});
