@@ -15,7 +15,9 @@ export function allPorts(options: SidecarOptions, last: Readonly<Record<string, 
     { name: 'admin', host: options.adminHost, port: options.adminPort },
     { name: 'metrics', host: options.metricsHost, port: options.metricsPort },
   ];
-  for (const { name, port } of options.local) wanted.push({ name: `local:${name}`, host: options.host, port });
+  for (const { name, port, path } of options.local) {
+    if (path === '') wanted.push({ name: `local:${name}`, host: options.host, port });
+  }
   return wanted.map((one) => ({ ...one, lastPort: last[one.name] ?? 0 }));
 }
 
@@ -33,18 +35,21 @@ export function listeners(options: SidecarOptions, ports: HeldPorts['ports'], na
     one('outbound', options.host, 'outbound'),
     one('inbound', options.inboundHost, 'inbound'),
     one('ai', options.host, 'ai'),
-    ...options.local.map(({ name, servicePort }) =>
-      one('local', options.host, `local:${name}`, qualify(name, namespace), servicePort),
-    ),
+    ...options.local.map(({ name, servicePort, path }) => {
+      const service = qualify(name, namespace);
+      if (path === '') return one('local', options.host, `local:${name}`, service, servicePort);
+      return { kind: 'local' as const, host: '', port: 0, path, service, servicePort, reusePort: false };
+    }),
   ];
 }
 
 /** The applications behind the inbound port. */
 export function apps(named: readonly NamedPort[], namespace: string): LocalApp[] {
-  return named.map(({ name, servicePort, port }) => ({
+  return named.map(({ name, servicePort, port, path }) => ({
     service: name === '' ? '' : qualify(name, namespace),
     servicePort,
     port,
+    ...(path === '' ? {} : { path }),
   }));
 }
 

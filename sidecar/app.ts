@@ -29,7 +29,7 @@ import { createAccessLog, createLog, type Logger } from './telemetry/log.ts';
 import { TelemetrySink } from './telemetry/sink.ts';
 import { LocalPorts } from './workers/local-ports.ts';
 import { WorkerPool } from './workers/pool.ts';
-import { holdPorts } from './workers/ports.ts';
+import { checkSocketPath, holdPorts } from './workers/ports.ts';
 
 /**
  * Numbers in a column of the counter memory: what all label sets of all families together may use before a series is
@@ -80,6 +80,7 @@ export async function startSidecar(
   };
 
   // Addresses: all of them are ours before anything else is done.
+  for (const { name, path } of options.local) if (path !== '') await checkSocketPath(name, path);
   const lastPorts = readPorts(options.stateDir);
   const held = await holdPorts(allPorts(options, lastPorts));
   const readiness = new Readiness();

@@ -21,14 +21,20 @@ export interface HostPort {
   readonly port: number;
 }
 
-/** `[NAME[:SERVICE_PORT]=]PORT`: a Service in the identity's own namespace or as `namespace/name`, its port, and a port here. */
+/** `[NAME[:SERVICE_PORT]=]PORT`, or `unix:PATH` in place of PORT: a Service in the identity's own namespace or as `namespace/name`, its port, and a port or unix socket here. */
 export interface NamedPort {
   /** Empty: the only Service of the identity. */
   readonly name: string;
   /** 0: the only one, or the first. */
   readonly servicePort: number;
+  /** 0 with a `path`. */
   readonly port: number;
+  /** Absolute; empty: TCP. */
+  readonly path: string;
 }
+
+/** sockaddr_un has 108 bytes on Linux and 104 on macOS, the last one a NUL; the socket is made under a name of 9 bytes more. */
+const SOCKET_PATH_BYTES_MAX = 94;
 
 /** 30 s: longer than nearly every request, and below the 45 s after which Kubernetes and most supervisors kill. */
 const DRAIN_MS = 30_000;
@@ -53,10 +59,14 @@ const SERVICE_NAME = /^([a-z0-9.-]+\/)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/;
 export const SIDECAR_OPTIONS = {
   app: repeated(
     '[NAME[:SERVICE_PORT]=]PORT',
-    'an application on localhost that this sidecar serves, as the Service NAME; without NAME the only Service of its identity',
+    'an application on localhost that this sidecar serves, as the Service NAME; without NAME the only Service of its identity; unix:/PATH in place of PORT is its unix socket',
     parseApp,
   ),
-  local: repeated('NAME[:SERVICE_PORT]=PORT', 'a port on localhost for one Service, such as orders=4001', parseLocal),
+  local: repeated(
+    'NAME[:SERVICE_PORT]=PORT',
+    'a port on localhost for one Service, such as orders=4001; or a unix socket that this user alone may open, such as orders=unix:/run/app/orders.sock',
+    parseLocal,
+  ),
   controlPlane: option('HOST:PORT', 'where policies, endpoints and identity come from', null, parseHostPort),
   joinTokenFile: option(
     'FILE',
@@ -189,6 +199,11 @@ export function contradictions(options: SidecarOptions): string[] {
     if (locals.has(name)) mistakes.push(`--local: ${name} is given twice; one port of each Service is enough`);
     locals.add(name);
   }
+  const paths = options.local.map(({ path }) => path).filter((path) => path !== '');
+  for (const path of new Set(paths)) {
+    if (paths.filter((one) => one === path).length > 1)
+      mistakes.push(`--local: unix:${path} is given to two Services; give each its own`);
+  }
   return mistakes;
 }
 
@@ -203,18 +218,31 @@ function parseHostPort(text: string): HostPort | null {
 
 function parseApp(text: string): NamedPort {
   const at = text.indexOf('=');
-  const port = parsePort(text.slice(at + 1));
-  if (port === 0) throw new Error(`${text} names port 0; write the port on which the application listens`);
-  return { ...parseName(at < 0 ? '' : text.slice(0, at), at < 0, text), port };
+  const where = parsePlace(text.slice(at + 1));
+  if (where.port === 0 && where.path === '')
+    throw new Error(`${text} names port 0; write the port on which the application listens`);
+  return { ...parseName(at < 0 ? '' : text.slice(0, at), at < 0, text), ...where };
 }
 
 function parseLocal(text: string): NamedPort {
   const at = text.indexOf('=');
   if (at < 0) throw new Error(`${text} names no Service; write NAME=PORT, such as orders=4001`);
-  return { ...parseName(text.slice(0, at), false, text), port: parsePort(text.slice(at + 1)) };
+  return { ...parseName(text.slice(0, at), false, text), ...parsePlace(text.slice(at + 1)) };
 }
 
-function parseName(text: string, mayBeEmpty: boolean, whole: string): Omit<NamedPort, 'port'> {
+/** `PORT` or `unix:PATH`. */
+function parsePlace(text: string): Pick<NamedPort, 'port' | 'path'> {
+  if (!text.startsWith('unix:')) return { port: parsePort(text), path: '' };
+  const path = text.slice('unix:'.length);
+  if (!path.startsWith('/')) throw new Error(`${text} is no absolute path; write unix:/run/app.sock`);
+  if (Buffer.byteLength(path) > SOCKET_PATH_BYTES_MAX)
+    throw new Error(
+      `${text} is too long for a socket: at most ${SOCKET_PATH_BYTES_MAX} bytes; choose a shorter folder`,
+    );
+  return { port: 0, path };
+}
+
+function parseName(text: string, mayBeEmpty: boolean, whole: string): Omit<NamedPort, 'port' | 'path'> {
   if (mayBeEmpty) return { name: '', servicePort: 0 };
   const [name = '', servicePort, ...rest] = text.split(':');
   if (rest.length > 0 || name.length > NAME_BYTES_MAX || !SERVICE_NAME.test(name)) {

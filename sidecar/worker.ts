@@ -47,7 +47,9 @@ const state = new ConfigState({
 
 const policyPorts = new PolicyPorts(context, (port, reason) => post({ type: 'portLost', port, reason }));
 let listeners: readonly Listener[] = [];
-const opened = Promise.all(start.listeners.map((config) => OPEN[config.kind](context, config)));
+// The kernel spreads connections of a port over workers; a unix socket has one.
+const mine = start.listeners.filter(({ path }) => path === undefined || start.workerIndex === 0);
+const opened = Promise.all(mine.map((config) => OPEN[config.kind](context, config)));
 // A listener that cannot be bound ends the worker with its error: main decides what that means.
 opened.then((all) => {
   listeners = all;

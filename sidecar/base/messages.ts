@@ -31,6 +31,8 @@ export interface LocalApp {
   readonly servicePort: number;
   /** The port on localhost where it listens. */
   readonly port: number;
+  /** Its unix socket in place of a port. */
+  readonly path?: string;
 }
 
 /** A socket to listen on. Main has proved that nobody else holds the address. */
@@ -39,6 +41,8 @@ export interface ListenerConfig {
   readonly kind: 'outbound' | 'local' | 'inbound' | 'ai';
   readonly host: string;
   readonly port: number;
+  /** `local` only: a unix socket in place of host and port, which the first worker serves. */
+  readonly path?: string;
   /** `local` only: the Service's resource name. */
   readonly service: string;
   /** `local` only: the Service's port; 0: its first. */

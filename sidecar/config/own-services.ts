@@ -15,7 +15,7 @@ export function buildOwnServices(
   targets: Targets,
   telemetryOf: (service: string) => CompiledTelemetry,
 ): Map<string, OwnService> {
-  const own = new Map<string, { service: OwnService; ports: Map<number, OwnPort>; apps: Map<number, Set<string>> }>();
+  const own = new Map<string, { service: OwnService; ports: Map<number, OwnPort> }>();
   const policies = [...resources.authorizations.values()];
   for (const app of context.apps) {
     const compiled = serviceOfApp(app, context, resources);
@@ -27,13 +27,10 @@ export function buildOwnServices(
       const ports = new Map<number, OwnPort>();
       const authorization =
         resources.unreadable.size > 0 ? DENY_ALL : assembleAuthorization(name, context.trustDomain, policies);
-      entry = { service: { name, ports, authorization }, ports, apps: new Map() };
+      entry = { service: { name, ports, authorization }, ports };
       own.set(name, entry);
     }
     const { port, protocol, settings } = found;
-    const names = entry.apps.get(port) ?? new Set();
-    names.add(`app:${app.port}`);
-    entry.apps.set(port, names);
     const to = (spoken: '' | 'http1' | 'http2') => destinationOf(app, name, found, spoken, targets, telemetryOf(name));
     const spoken = protocol === 'detect' ? { http1: to('http1'), http2: to('http2') } : undefined;
     entry.ports.set(port, { port, protocol, tls: settings.tls, destination: to(''), spoken });
@@ -55,14 +52,8 @@ function destinationOf(
   const { upstream, stats } = targets.get('inbound', service, port, dialled, spoken);
   upstream.configure(dialled);
   // What listens on `localhost` has often only one of the two.
-  upstream.set({
-    name: `app:${app.port}`,
-    host: '127.0.0.1',
-    port: app.port,
-    alternate: '::1',
-    labels: [],
-    spiffeId: '',
-  });
+  const where = app.path === undefined ? { port: app.port, alternate: '::1' } : { port: 0, path: app.path };
+  upstream.set({ name: `app:${app.path ?? app.port}`, host: '127.0.0.1', ...where, labels: [], spiffeId: '' });
   const { cluster } = upstream;
   return { service, port, protocol, tls: 'off', cluster, stats, telemetry, transcode: null, opaque };
 }

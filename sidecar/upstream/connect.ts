@@ -46,6 +46,8 @@ export interface EndpointAddress {
   port: number;
   /** An address of the other family and the same name, dialled when `host` refuses or does not answer at once; left out: none. */
   alternate?: string;
+  /** A unix socket, dialled in place of host and port. */
+  path?: string;
   /** `tcp`: opaque, one stream a connection. */
   protocol: 'http1' | 'http2' | 'tcp';
   tls: EndpointTls | null;
@@ -85,14 +87,14 @@ function dial(address: EndpointAddress, observer: ConnectionObserver, heard: Dia
   };
   // Dialling is rare beside requests, so a plain timer is fine here.
   const timer = setTimeout(() => {
-    const detail = `connection to ${where(address)} timed out after ${address.connectTimeoutMs} ms; is a network policy blocking the port?`;
+    const detail = `connection to ${whereIs(address)} timed out after ${address.connectTimeoutMs} ms; is a network policy blocking the port?`;
     fail(new ProxyError('connectTimeout', 'upstream', detail, 'yes'));
   }, address.connectTimeoutMs);
   const onError = (error: NodeJS.ErrnoException): void => {
     // Whatever fails behind the system call fails in the handshake: a clear connection is settled by then.
     const isConnect = error.syscall === 'connect' || error instanceof AggregateError;
     const kind = isConnect ? 'connectFailed' : 'tlsFailed';
-    const detail = `connection to ${where(address)} failed: ${messageOf(error)}`;
+    const detail = `connection to ${whereIs(address)} failed: ${messageOf(error)}`;
     fail(new ProxyError(kind, 'upstream', detail, 'yes', error));
   };
   socket.on('error', onError);
@@ -101,7 +103,7 @@ function dial(address: EndpointAddress, observer: ConnectionObserver, heard: Dia
     if (address.tls !== null) heard.onHandshake(handshakeFacts(socket as TLSSocket));
     const wrong = verifyPeer(address, socket);
     if (wrong !== null) {
-      fail(new ProxyError('tlsFailed', 'upstream', `${where(address)} ${wrong}`, 'yes'));
+      fail(new ProxyError('tlsFailed', 'upstream', `${whereIs(address)} ${wrong}`, 'yes'));
       return;
     }
     settled = true;
@@ -142,12 +144,13 @@ function open(address: EndpointAddress, receive: (chunk: Buffer) => void): Socke
 }
 
 /** As people read it. */
-function where({ host, port }: EndpointAddress): string {
-  return authority(host, port);
+export function whereIs({ host, port, path }: Pick<EndpointAddress, 'host' | 'port' | 'path'>): string {
+  return path === undefined ? authority(host, port) : `unix:${path}`;
 }
 
 /** One address, or two of which the second is tried after `LIMITS.nextAddressMs` (RFC 8305, as far as Node goes: it gives the first up then). */
-function destination({ host, port, alternate }: EndpointAddress) {
+function destination({ host, port, alternate, path }: EndpointAddress) {
+  if (path !== undefined) return { path };
   if (alternate === undefined) return { host, port };
   const both = [host, alternate].map((one) => ({ address: one, family: isIP(one) }));
   return {

@@ -2,7 +2,6 @@
 // exists; a change of policy reaches the cluster, the pools and the next dial without losing a connection.
 
 import type { SecureContext } from 'node:tls';
-import { authority } from '../../proto/kit/bind-error.ts';
 import { verifySpiffe } from '../../proto/kit/san.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
@@ -12,7 +11,7 @@ import { OutwardSessions } from '../wire/sessions.ts';
 import { createOutwardContext, type OutwardVersion } from '../wire/tls.ts';
 import { type Balancer, leastRequest, roundRobin } from './balancer.ts';
 import { Cluster } from './cluster.ts';
-import { connectorTo, type EndpointTls } from './connect.ts';
+import { connectorTo, type EndpointTls, whereIs } from './connect.ts';
 import type { OutlierPolicy } from './outlier.ts';
 import { type Connect, Pool, type PoolLimits, type PoolTime } from './pool.ts';
 
@@ -57,6 +56,8 @@ export interface UpstreamEndpoint {
   readonly port: number;
   /** An address of the other family and the same name: for a family that leads nowhere; none: left out. */
   readonly alternate?: string;
+  /** A unix socket in place of host and port. */
+  readonly path?: string;
   /** Flat `[label, value, ...]`. */
   readonly labels: readonly string[];
   /** Empty: it has no sidecar. */
@@ -132,7 +133,7 @@ export class Upstream {
   /** Where an endpoint is, for people. */
   address(name: string): string {
     const endpoint = this.endpoints.get(name);
-    return endpoint === undefined ? '' : authority(endpoint.host, endpoint.port);
+    return endpoint === undefined ? '' : whereIs(endpoint);
   }
 
   private put(endpoint: UpstreamEndpoint): void {
@@ -178,9 +179,17 @@ export class Upstream {
         return () => {};
       }
       const { connectTimeoutMs } = this.settings;
-      const { host, port, alternate } = endpoint;
+      const { host, port, alternate, path } = endpoint;
       const protocol = this.isHttp2(endpoint) ? 'http2' : this.settings.protocol === 'tcp' ? 'tcp' : 'http1';
-      const address = { host, port, ...(alternate && { alternate }), protocol, tls, connectTimeoutMs } as const;
+      const address = {
+        host,
+        port,
+        ...(alternate && { alternate }),
+        ...(path && { path }),
+        protocol,
+        tls,
+        connectTimeoutMs,
+      } as const;
       return connectorTo(address, this.cluster.observer)(observer);
     };
   }
@@ -227,6 +236,7 @@ function isSame(one: UpstreamEndpoint, other: UpstreamEndpoint): boolean {
     one.host === other.host &&
     one.port === other.port &&
     one.alternate === other.alternate &&
+    one.path === other.path &&
     one.spiffeId === other.spiffeId &&
     one.labels.join('\0') === other.labels.join('\0')
   );

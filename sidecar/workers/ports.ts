@@ -1,7 +1,9 @@
 // The addresses of the data path. Main binds each one exclusively before anything serves, so that a port in use is an
 // error at start and two sidecars on one host can never answer for each other; it holds them until a worker listens.
 
-import { createServer, type Server } from 'node:net';
+import { accessSync, constants, lstatSync } from 'node:fs';
+import { connect, createServer, type Server } from 'node:net';
+import { dirname } from 'node:path';
 import { bindFailure } from '../../proto/kit/bind-error.ts';
 import { EXIT } from '../../proto/kit/exit.ts';
 import { StartError } from '../base/start-error.ts';
@@ -83,6 +85,42 @@ function bind(host: string, port: number): Promise<Server> {
       server.removeListener('error', reject);
       resolve(server);
     });
+  });
+}
+
+/**
+ * Proves that a unix socket may be made at `path`: nothing is there, or what a program that is gone has left (as nginx and
+ * Envoy are wont to leave them). Throws StartError (69) with what is in the way.
+ */
+export async function checkSocketPath(name: string, path: string): Promise<void> {
+  const fail = (what: string): never => {
+    throw new StartError(
+      EXIT.unavailable,
+      `local:${name} socket ${path} ${what}, or choose another with --local ${name}=unix:PATH`,
+    );
+  };
+  try {
+    accessSync(dirname(path), constants.W_OK | constants.X_OK);
+  } catch (error) {
+    fail(
+      `cannot be made (${(error as NodeJS.ErrnoException).code}: ${dirname(path)}); make the folder and let this user write there`,
+    );
+  }
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isSocket()) fail('is a file that is no socket; remove it');
+  if (await answers(path)) fail('is in use by another process; stop that one');
+}
+
+/** Whether somebody listens there; who may not ask is told that, and not what is stale. */
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ path });
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code !== 'ECONNREFUSED' && code !== 'ENOENT'));
   });
 }
 

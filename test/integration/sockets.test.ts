@@ -63,7 +63,7 @@ async function listener(): Promise<{ port: number; accepted: Socket[] }> {
   const config = { kind: 'outbound', host: '127.0.0.1', port, service: '', servicePort: 0, reusePort: false } as const;
   const accepted: Socket[] = [];
   // It counts nothing here.
-  const context = { series: { counter: () => ({ add() {} }) } } as never;
+  const context = { guard() {}, overload: { rung: 0 } };
   const bound = await bindListener(context, config, (socket) => accepted.push(socket.on('error', () => {})));
   cleanups.push(() => {
     bound.stop();
