@@ -1,5 +1,5 @@
-// Routes against Services and against each other: references, weights and ties.
-import type { Backend, RouteMatch, RouteRule } from '../../proto/gen/weft/policy/v1/route_pb.js';
+// Routes against Services: references, weights and times.
+import type { Backend, RouteRule } from '../../proto/gen/weft/policy/v1/route_pb.js';
 import type { ServicePort } from '../../proto/gen/weft/policy/v1/service_pb.js';
 import type { Report } from './check.ts';
 import { checkRuleNames, resolveService, seconds } from './check.ts';
@@ -14,16 +14,15 @@ import { resourceId } from './resource.ts';
 const REQUEST_TIMEOUT_S = 15;
 const BACKOFF_BASE_S = 0.025;
 
-/** Reports every mistake of the Routes that shows only beside other resources. Ties are not sought in `broken` ones. */
+/** Reports every mistake of the Routes that shows only beside other resources. */
 export function checkRoutes(
   routes: readonly Resource<'Route'>[],
   services: ServiceIndex,
   broken: ReadonlySet<Resource>,
   report: Report,
 ): void {
-  const taken = new Map<string, { route: Resource<'Route'>; path: string }>();
   for (const route of routes) {
-    const hosts = hostsOf(route, services, broken, report);
+    checkHosts(route, services, broken, report);
     checkRuleNames(route, route.message.spec?.rules ?? [], report);
     route.message.spec?.rules.forEach((rule, i) => {
       const path = `spec.rules[${i}]`;
@@ -31,18 +30,17 @@ export function checkRoutes(
       checkFilters(route, rule, path, report);
       checkBackends(route, rule, path, services, broken, report);
       checkTimes(route, rule, path, report);
-      if (!broken.has(route)) checkTies(route, rule, path, hosts, taken, report);
     });
   }
 }
 
-/** The Services, as `namespace/name`, that a Route's hosts name; the same one under two spellings is a mistake. */
-function hostsOf(
+/** Each host must name a Service that speaks HTTP; the same one under two spellings is a mistake. */
+function checkHosts(
   route: Resource<'Route'>,
   services: ServiceIndex,
   broken: ReadonlySet<Resource>,
   report: Report,
-): Set<string> {
+): void {
   const hosts = new Set<string>();
   route.message.spec?.hosts.forEach((host, i) => {
     if (host === '') return;
@@ -62,7 +60,6 @@ function hostsOf(
       );
     }
   });
-  return hosts;
 }
 
 function checkBackends(
@@ -153,54 +150,4 @@ function checkTimes(route: Resource<'Route'>, rule: RouteRule, path: string, rep
   }
   if (attempts === 0 && on.length > 0)
     report(route, `${path}.retry.on`, 'never used: attempts is 0', 'raise attempts, or remove on');
-}
-
-/** Two rules with the same match on the same host, from the same namespace: which one wins would be chance. */
-function checkTies(
-  route: Resource<'Route'>,
-  rule: RouteRule,
-  path: string,
-  hosts: ReadonlySet<string>,
-  taken: Map<string, { route: Resource<'Route'>; path: string }>,
-  report: Report,
-): void {
-  const matches = rule.matches.length === 0 ? [''] : rule.matches.map(matchKey);
-  matches.forEach((match, i) => {
-    for (const host of hosts) {
-      const key = `${route.namespace} ${host} ${match}`;
-      const other = taken.get(key);
-      if (other === undefined) {
-        taken.set(key, { route, path });
-        continue;
-      }
-      const matchPath = rule.matches.length === 0 ? path : `${path}.matches[${i}]`;
-      const where = `${other.route.place.file}:${other.route.place.at(other.path).line}`;
-      report(
-        route,
-        matchPath,
-        `ties with ${other.path} of ${resourceId(other.route)} (${where}) on host ${host}`,
-        'make one of the two more specific, or remove it',
-      );
-      return;
-    }
-  });
-}
-
-/** The same text for matches that match the same requests, whatever order they were written in. */
-function matchKey(match: RouteMatch): string {
-  const path = match.path?.match;
-  const wholePath = path?.case === undefined || (path.case === 'prefix' && path.value === '/');
-  const named = (list: RouteMatch['headers'], fold: boolean) =>
-    list
-      .map(({ name, value }) =>
-        JSON.stringify([fold ? name.toLowerCase() : name, value?.match.case, value?.match.value]),
-      )
-      .sort();
-  const headers = named(match.headers, true);
-  const query = named(match.query, false);
-  const grpc = match.grpc ? [match.grpc.service, match.grpc.method] : null;
-  if (wholePath && match.method === '' && headers.length + query.length === 0 && grpc === null) return '';
-  // `/a` and `/a/` are one prefix: whole segments count.
-  const written = path?.case === 'prefix' ? path.value.replace(/\/$/, '') : path?.value;
-  return JSON.stringify([wholePath ? null : [path?.case, written], match.method, headers, query, grpc]);
 }

@@ -10,6 +10,7 @@ import { checkRedirects } from './check-redirects.ts';
 import { checkRoutes } from './check-routes.ts';
 import { checkServices } from './check-services.ts';
 import { checkTelemetry } from './check-targets.ts';
+import { checkTies } from './check-ties.ts';
 import type { ServiceIndex } from './names.ts';
 import { serviceFix, serviceKey } from './names.ts';
 import type { Kind, Problem, Resource } from './resource.ts';
@@ -27,27 +28,46 @@ export type Report = (resource: Resource, fieldPath: string, message: string, fi
 /**
  * Checks resources against each other. Those in `broken` already have a problem: their names exist for others, and
  * their references are checked, but they do not survive. A reference to a broken resource is no mistake of its own.
+ * @param fields of broken resources that have a mistake; of one that is not listed, every field may have.
  */
-export function check(all: readonly Resource[], broken: ReadonlySet<Resource>): Checked {
+export function check(
+  all: readonly Resource[],
+  broken: ReadonlySet<Resource>,
+  fields: ReadonlyMap<Resource, readonly string[]> = new Map(),
+): Checked {
   const problems: Problem[] = [];
-  const bad = new Set(broken);
+  const bad = new Map([...broken].map((resource) => [resource, [...(fields.get(resource) ?? [''])]]));
   const report: Report = (resource, fieldPath, message, fix) => {
     problems.push(problemAt(resource, fieldPath, message, fix));
-    bad.add(resource);
+    const paths = bad.get(resource);
+    if (paths === undefined) bad.set(resource, [fieldPath]);
+    else paths.push(fieldPath);
   };
+  /** Those of which it is not known what they do, since a mistake is elsewhere than in `harmless`. */
+  const unclear = (harmless: RegExp): Set<Resource> =>
+    new Set([...bad].flatMap(([resource, paths]) => (paths.every((path) => harmless.test(path)) ? [] : [resource])));
+  const unmatched = unclear(MATCHES_NOTHING);
   checkDuplicates(all, report);
   const services: ServiceIndex = new Map(
     of(all, 'Service').map((service) => [`${service.namespace}/${service.name}`, service]),
   );
   checkServices(of(all, 'Service'), of(all, 'Authorization'), services, report);
   for (const policy of of(all, 'Authorization')) checkAuthorization(policy, services, broken, report);
-  checkRoutes(of(all, 'Route'), services, broken, report);
-  checkRedirects(of(all, 'Route'), services, new Set(bad), report);
+  const routes = of(all, 'Route');
+  checkRoutes(routes, services, broken, report);
+  checkTies(routes, services, unmatched, broken, report);
+  checkRedirects(routes, services, unclear(ANSWERS_NOTHING), report);
   for (const provider of of(all, 'Provider')) checkProvider(provider, report);
   checkModels(of(all, 'Model'), of(all, 'Provider'), report);
   checkTelemetry(of(all, 'Telemetry'), services, broken, report);
   return { resources: all.filter((resource) => !bad.has(resource)), problems };
 }
+
+/** Fields of a Route that do not decide which requests it matches. What is not known by name may be a misspelt match. */
+const MATCHES_NOTHING = /^(?:metadata\.labels|spec\.rules\[\d+\]\.(?:name|filters|backends|timeouts|retry))(?:[.[]|$)/;
+
+/** Those that do not decide either whether it redirects, and where to. */
+const ANSWERS_NOTHING = /^(?:metadata\.labels|spec\.rules\[\d+\]\.(?:name|backends|timeouts|retry))(?:[.[]|$)/;
 
 /** The resources of one kind, in order. */
 export function of<K extends Kind>(all: readonly Resource[], kind: K): Resource<K>[] {

@@ -41,7 +41,7 @@ export async function readPolicyFile(file: string): Promise<Policies> {
 async function readFiles(directory: string, files: string[]): Promise<Policies> {
   const found: Resource[] = [];
   const problems: Problem[] = [];
-  const broken = new Set<Resource>();
+  const broken = new Map<Resource, readonly string[]>();
   for (const file of files.slice(0, FILES_MAX)) {
     const text = await readText(directory, file, problems);
     if (text === null) continue;
@@ -55,13 +55,14 @@ async function readFiles(directory: string, files: string[]): Promise<Policies> 
       const attached = await attach(directory, decoded.resource);
       problems.push(...attached.problems);
       found.push(attached.resource);
-      if (mistakes.length + attached.problems.length > 0) broken.add(attached.resource);
+      const fields = [...mistakes, ...attached.problems].map(({ fieldPath }) => fieldPath);
+      if (fields.length > 0) broken.set(attached.resource, fields);
     }
   }
   if (files.length > FILES_MAX) {
     problems.push(fileProblem('.', `more than ${FILES_MAX} policy files`, 'put several policies into one file'));
   }
-  const checked = check(found, broken);
+  const checked = check(found, new Set(broken.keys()), broken);
   problems.push(...checked.problems);
   problems.sort((a, b) => compare(a.file, b.file) || a.line - b.line || a.column - b.column);
   return { resources: checked.resources, problems, files };
