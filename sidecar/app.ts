@@ -12,6 +12,7 @@ import { serveAdmin, serveMetrics, serveReadiness } from './admin/servers.ts';
 import { certificateView, ownMetrics, revocationsView, type Seen, statsView } from './admin/views.ts';
 import { counterColumn, createCounterMemory } from './base/counters.ts';
 import { overloadLimits } from './base/memory-limit.ts';
+import { readOtelEnvironment } from './base/otel-environment.ts';
 import { SeriesTable } from './base/series.ts';
 import { SeriesKeeper } from './base/series-families.ts';
 import { StartError } from './base/start-error.ts';
@@ -106,9 +107,12 @@ export async function startSidecar(
   if (snapshot !== null) store.take(snapshot.resources, []);
 
   // The data path: threads that can be started again from what is held here.
+  const otel = readOtelEnvironment(process.env);
+  for (const mistake of otel.mistakes) log.warn(mistake);
   const telemetry = new TelemetrySink(
     createAccessLog(),
     names.ok ? names.identity.serviceAccount : 'weft',
+    otel.exportsSpans,
     fail('spans were not exported'),
   );
   const pool = new WorkerPool({

@@ -168,6 +168,7 @@ export const SIDECAR_HELP: ProgramHelp = {
   summary:
     'A sidecar for an application that listens already: carries its calls and those to it over mutual TLS, by the policies of the mesh. Every port may be 0: the system chooses, and the ready file says which.',
   notes: [
+    'Spans go to OTEL_EXPORTER_OTLP_ENDPOINT, http://HOST:4318; without it, none are made unless OTEL_TRACES_EXPORTER is otlp. OTEL_TRACES_SAMPLER (always_on, always_off, traceidratio, or parentbased_ before each) decides new traces where no Telemetry policy does; the decision of a caller is kept. What of OTEL_* cannot be respected is said in the log at start.',
     'SIGTERM or SIGINT drains: readiness fails, other sidecars are told to go elsewhere, calls to the application end, then its own calls do, or the drain time does; exit 0. A second one ends the process at once and cuts what is in flight: exit 143 after SIGTERM, 130 after SIGINT.',
     'Exit codes: 64 a bad option, 65 a snapshot that is not usable, 69 something is not there (a file, a port in use, an identity), 70 a bug.',
   ],

@@ -3,6 +3,7 @@
 
 import type { MethodIndex } from '../../proto/kit/transcoded-methods.ts';
 import type { ChatTarget } from '../ai/chat-stream.ts';
+import { readOtelEnvironment } from '../base/otel-environment.ts';
 import type { ServiceAuthorization } from '../filters/authorization/run.ts';
 import type { CompiledRule, RouteTable } from '../proxy/route.ts';
 import type { RequestStats } from '../telemetry/request-stats.ts';
@@ -19,7 +20,7 @@ export type PortTls = 'mutual' | 'simple' | 'off';
 
 /** What is recorded of requests to one Service. */
 export interface CompiledTelemetry {
-  /** Share of new traces that are sampled, 0 to 1; a caller's decision is kept. Default 1 (Istio). */
+  /** Share of new traces that are sampled, 0 to 1; a caller's decision is kept. Default OTEL_TRACES_SAMPLER's, else 1 (Istio). */
   readonly traceShare: number;
   /** Share of requests with an access log line, 0 to 1; failed ones always have one while this is above 0. Default 0. */
   readonly logShare: number;
@@ -124,7 +125,10 @@ export interface Snapshot {
 }
 
 /** What is recorded of a Service that no Telemetry speaks of. */
-export const DEFAULT_TELEMETRY: CompiledTelemetry = { traceShare: 1, logShare: 0 };
+export const DEFAULT_TELEMETRY: CompiledTelemetry = {
+  traceShare: readOtelEnvironment(process.env).traceShare,
+  logShare: 0,
+};
 
 /** Before the first resources: knows no host, lets nobody in. */
 export const EMPTY_SNAPSHOT: Snapshot = {

@@ -4,7 +4,7 @@
 import { LIMITS } from '../base/limits.ts';
 import type { TelemetryRecord } from '../base/messages.ts';
 import type { AccessLog } from './log.ts';
-import { type SpanSink, spansEnabled } from './spans-enabled.ts';
+import type { SpanSink } from './span-sink.ts';
 
 /** SIGTERM does not wait longer than this for an exporter. */
 const CLOSE_TIMEOUT_MS = 3_000;
@@ -14,15 +14,16 @@ export class TelemetrySink {
   readonly #access: AccessLog;
   readonly #serviceName: string;
   /** Workers record no spans that nobody exports. */
-  readonly exportsSpans = spansEnabled(process.env);
+  readonly exportsSpans: boolean;
   readonly #onError: (error: Error) => void;
   #spans: SpanSink | null = null;
   #loading: Promise<void> | null = null;
   #waiting: TelemetryRecord[] = [];
 
-  constructor(access: AccessLog, serviceName: string, onError: (error: Error) => void) {
+  constructor(access: AccessLog, serviceName: string, exportsSpans: boolean, onError: (error: Error) => void) {
     this.#access = access;
     this.#serviceName = serviceName;
+    this.exportsSpans = exportsSpans;
     this.#onError = onError;
   }
 

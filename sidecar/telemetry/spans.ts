@@ -20,7 +20,7 @@ import {
 } from '@opentelemetry/resources';
 import { BatchSpanProcessor, type ReadableSpan } from '@opentelemetry/sdk-trace';
 import type { TelemetryRecord } from '../base/messages.ts';
-import type { SpanSink } from './spans-enabled.ts';
+import type { SpanSink } from './span-sink.ts';
 
 /** A collector that is away for hours fills no log. */
 const TELL_EVERY_MS = 60_000;

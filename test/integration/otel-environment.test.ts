@@ -121,3 +121,12 @@ test.each([
   expect(err.match(/spans were not exported/g) ?? []).toHaveLength(1);
   expect(err).toContain('ECONNREFUSED');
 });
+
+test('a sampler that is off samples no new trace, and what is not supported is told', async () => {
+  const off = await traced({ OTEL_EXPORTER_OTLP_ENDPOINT: 'COLLECTOR', OTEL_TRACES_SAMPLER: 'always_off' });
+  expect(off.exports).toEqual([]);
+  expect(off.traceparent).toMatch(/-00$/);
+  const told = await traced({ OTEL_EXPORTER_OTLP_ENDPOINT: 'COLLECTOR', OTEL_TRACES_EXPORTER: 'console' });
+  expect(told.exports).toEqual([]);
+  expect(told.err).toContain('OTEL_TRACES_EXPORTER=console is not supported');
+});
