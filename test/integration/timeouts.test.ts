@@ -103,7 +103,13 @@ test('request begins with the end of the request: a caller may take its time to 
     endpoint('shop/orders', got),
     ruled({ timeouts: { request: { nanos: 150_000_000 }, perTry: { nanos: 150_000_000 } } }),
   );
-  const request = http.request({ host: '127.0.0.1', port: rig.port, method: 'POST', headers: { host: 'orders' } });
+  const request = http.request({
+    host: '127.0.0.1',
+    port: rig.port,
+    method: 'POST',
+    agent: false,
+    headers: { host: 'orders' },
+  });
   request.write('some');
   await new Promise((resolve) => setTimeout(resolve, 400));
   request.end('more');
@@ -120,7 +126,13 @@ test.each(['request', 'perTry'] as const)(
       endpoint('shop/orders', slow.port),
       ruled({ timeouts: { [name]: { nanos: 150_000_000 } }, retry: { attempts: 0 } }),
     );
-    const request = http.request({ host: '127.0.0.1', port: rig.port, method: 'POST', headers: { host: 'orders' } });
+    const request = http.request({
+      host: '127.0.0.1',
+      port: rig.port,
+      method: 'POST',
+      agent: false,
+      headers: { host: 'orders' },
+    });
     request.write('some');
     await until('it arrived', () => slow.arrived() === 1);
     request.end('more');
@@ -132,7 +144,13 @@ test.each(['request', 'perTry'] as const)(
 test('idle ends a request in which nothing moves, too', async () => {
   const slow = await silent();
   await rig.apply(service('shop/orders'), endpoint('shop/orders', slow.port), ruled({ timeouts: { idle: SHORT } }));
-  const request = http.request({ host: '127.0.0.1', port: rig.port, method: 'POST', headers: { host: 'orders' } });
+  const request = http.request({
+    host: '127.0.0.1',
+    port: rig.port,
+    method: 'POST',
+    agent: false,
+    headers: { host: 'orders' },
+  });
   request.on('error', () => {});
   request.write('some');
   const [response] = (await once(request, 'response')) as [http.IncomingMessage];
@@ -182,7 +200,13 @@ test('idle leaves alone what moves, in either direction', async () => {
   });
   const idle = { nanos: 400_000_000 };
   await rig.apply(service('shop/orders'), endpoint('shop/orders', port), ruled({ timeouts: { idle } }));
-  const request = http.request({ host: '127.0.0.1', port: rig.port, method: 'POST', headers: { host: 'orders' } });
+  const request = http.request({
+    host: '127.0.0.1',
+    port: rig.port,
+    method: 'POST',
+    agent: false,
+    headers: { host: 'orders' },
+  });
   request.write('first');
   const [response] = (await once(request, 'response')) as [http.IncomingMessage];
   // Three times the idle time, with a byte of the request in every eighth of it.
