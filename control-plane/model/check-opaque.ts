@@ -68,6 +68,13 @@ function checkProxyProtocol(service: Resource<'Service'>, port: ServicePort, pat
       'a header speaks for a whole connection, and connections that carry requests are shared by callers',
       'write `protocol: TCP`, or read `x-forwarded-for`',
     );
+  else if (send !== ProxyProtocolVersion.UNSPECIFIED && !viaSidecar(service) && port.tls !== TlsMode.OFF)
+    report(
+      service,
+      `${path}.proxyProtocol.send`,
+      'a header comes before TLS, and to these endpoints the sidecar speaks TLS from the first byte',
+      'write `tls: OFF`',
+    );
 }
 
 /** TLS to a name in DNS goes to the Service that has it: of two in one namespace it would be anybody's guess. */

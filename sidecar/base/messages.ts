@@ -196,6 +196,8 @@ export interface TelemetryRecord {
   readonly service: string;
   readonly endpoint: string;
   readonly peer: string;
+  /** `address:port` of the caller, where a PROXY header told it; else empty. */
+  readonly client: string;
   readonly attempts: number;
   readonly requestBytes: number;
   readonly responseBytes: number;

@@ -80,7 +80,17 @@ export const METRICS = {
     'listener',
     'outcome',
   ),
-  handshakes: counter('weft_handshake_failures_total', 'TLS handshakes refused on the inbound port', 'reason'),
+  proxyHeaders: counter(
+    'weft_proxy_headers_refused_total',
+    'Connections in the clear to a port that asks for a PROXY header (proxyProtocol.accept), refused for what was wrong with it',
+    'service',
+    'reason',
+  ),
+  handshakes: counter(
+    'weft_handshake_failures_total',
+    'Connections refused at their beginning on the inbound port: by TLS, or for want of it',
+    'reason',
+  ),
   revoked: counter(
     'weft_revoked_connections_total',
     'Open connections that ended because the peer was revoked; side: inbound (it called), outbound (it was called)',

@@ -3,7 +3,13 @@
 import type { Model, Provider, Service, Telemetry } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import { ProviderFormat } from '../../proto/gen/weft/policy/v1/ai_pb.js';
 import type { OutlierDetection, ServicePort } from '../../proto/gen/weft/policy/v1/service_pb.js';
-import { LoadBalancingPolicy, Protocol, TlsMode, TlsVersion } from '../../proto/gen/weft/policy/v1/service_pb.js';
+import {
+  LoadBalancingPolicy,
+  Protocol,
+  ProxyProtocolVersion,
+  TlsMode,
+  TlsVersion,
+} from '../../proto/gen/weft/policy/v1/service_pb.js';
 import { Secret } from '../ai/secret.ts';
 import type { Prices } from '../ai/usage.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -38,6 +44,12 @@ const TLS_VERSIONS: Readonly<Record<TlsVersion, OutwardVersion>> = {
   [TlsVersion.V1_3]: 'TLSv1.3',
 };
 
+const SEND_PROXY: Readonly<Record<ProxyProtocolVersion, 0 | 1 | 2>> = {
+  [ProxyProtocolVersion.UNSPECIFIED]: 0,
+  [ProxyProtocolVersion.V1]: 1,
+  [ProxyProtocolVersion.V2]: 2,
+};
+
 /** As Envoy's dns_refresh_rate. */
 const DNS_REFRESH_MS = 5_000;
 /** Less would load the resolver with questions for nothing. */
@@ -51,6 +63,8 @@ export interface CompiledPort {
   /** How callers reach it. */
   readonly settings: UpstreamSettings;
   readonly opaque: OpaqueSettings;
+  /** In the clear only. */
+  readonly acceptProxy: boolean;
 }
 
 /** A Service with everything but its endpoints. */
@@ -76,7 +90,11 @@ export function compileService(message: Service, errors: CompileError[]): Compil
       port: port.port,
       protocol: PROTOCOLS[port.protocol],
       settings: settingsOf(message, port, `${port.port}.${name}.${namespace}`, identities),
-      opaque: { rule: { ...TCP_RULE, idleTimeoutMs: ms(port.idleTimeout, TCP_RULE.idleTimeoutMs) } },
+      opaque: {
+        rule: { ...TCP_RULE, idleTimeoutMs: ms(port.idleTimeout, TCP_RULE.idleTimeoutMs) },
+        sendProxy: sendProxyOf(port),
+      },
+      acceptProxy: port.proxyProtocol?.accept === true && TLS_MODES[port.tls] === 'off',
     };
   });
   const { dns } = message;
@@ -97,6 +115,15 @@ function checkPort(port: ServicePort, path: string, errors: CompileError[]): voi
   if (port.port < 1 || port.port > 65_535) errors.push({ path: `${path}.port`, message: 'must be from 1 to 65535' });
   if (PROTOCOLS[port.protocol] === undefined)
     errors.push({ path: `${path}.protocol`, message: `unknown protocol ${port.protocol}: upgrade this sidecar` });
+  const proxyProtocol = port.proxyProtocol;
+  if (proxyProtocol !== undefined) {
+    reportUnknown(proxyProtocol, `${path}.proxy_protocol`, errors);
+    if (SEND_PROXY[proxyProtocol.send] === undefined)
+      errors.push({
+        path: `${path}.proxy_protocol.send`,
+        message: `unknown version ${proxyProtocol.send}: upgrade this sidecar`,
+      });
+  }
   if (TLS_MODES[port.tls] === undefined)
     errors.push({ path: `${path}.tls`, message: `unknown TLS mode ${port.tls}: upgrade this sidecar` });
   if (TLS_VERSIONS[port.minTlsVersion] === undefined) {
@@ -116,6 +143,7 @@ function settingsOf(
   return {
     protocol: protocol === 'detect' ? 'tcp' : protocol,
     tls: TLS_MODES[port.tls],
+    sendProxy: sendProxyOf(port),
     meshName,
     serverName: message.dns?.host ?? '',
     rootsPem: '',
@@ -129,6 +157,11 @@ function settingsOf(
     connectTimeoutMs: ms(pool?.connectTimeout, LIMITS.connectTimeoutMs),
     idleTimeoutMs: ms(pool?.idleTimeout, 0),
   };
+}
+
+/** Whole connections only: one that carries requests is shared by callers. */
+function sendProxyOf({ protocol, proxyProtocol }: ServicePort): 0 | 1 | 2 {
+  return protocol === Protocol.TCP && proxyProtocol !== undefined ? SEND_PROXY[proxyProtocol.send] : 0;
 }
 
 function outlierOf(policy: OutlierDetection | undefined): OutlierPolicy {

@@ -163,6 +163,7 @@ function explainInbound(snapshot: Snapshot, head: Head, path: string, caller: st
   return {
     decision: verdict.allowed ? 'allowed' : 'denied',
     status: verdict.allowed ? null : 403,
+    ...(port.acceptProxy === true ? { proxyHeader: 'required of connections in the clear' } : {}),
     ...(port.protocol === 'detect' ? { opaque: explainOpaque(opaque) } : {}),
     service: own.name,
     port: port.port,

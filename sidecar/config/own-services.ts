@@ -30,10 +30,10 @@ export function buildOwnServices(
       entry = { service: { name, ports, authorization }, ports };
       own.set(name, entry);
     }
-    const { port, protocol, settings } = found;
+    const { port, protocol, settings, acceptProxy } = found;
     const to = (spoken: '' | 'http1' | 'http2') => destinationOf(app, name, found, spoken, targets, telemetryOf(name));
     const spoken = protocol === 'detect' ? { http1: to('http1'), http2: to('http2') } : undefined;
-    entry.ports.set(port, { port, protocol, tls: settings.tls, destination: to(''), spoken });
+    entry.ports.set(port, { port, protocol, tls: settings.tls, destination: to(''), spoken, acceptProxy });
   }
   return new Map([...own].map(([name, { service }]) => [name, service]));
 }

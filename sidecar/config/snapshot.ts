@@ -30,6 +30,8 @@ export interface CompiledTelemetry {
 export interface OpaqueSettings {
   /** `TCP_RULE` with the port's own idle time. */
   readonly rule: CompiledRule;
+  /** Version of the PROXY header that begins each connection to an endpoint without a sidecar; 0: none. */
+  readonly sendProxy: 0 | 1 | 2;
 }
 
 /** Where a request can go: one port of a Service, an application behind this sidecar, or a provider of models. */
@@ -71,6 +73,8 @@ export interface OwnPort {
   readonly destination: Destination;
   /** `detect` only: the application for connections that speak HTTP. */
   readonly spoken?: Readonly<Record<'http1' | 'http2', Destination>> | undefined;
+  /** Connections in the clear begin with a PROXY header; left out: they must not. */
+  readonly acceptProxy?: boolean;
 }
 
 /** A Service that this sidecar's own applications serve. */

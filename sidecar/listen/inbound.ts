@@ -8,14 +8,17 @@ import type { ListenerConfig } from '../base/messages.ts';
 import type { PeerIdentity } from '../filters/authorization/run.ts';
 import type { Origin } from '../proxy/origin.ts';
 import { RequestServer } from '../proxy/serve.ts';
-import { WireSocket } from '../wire/socket.ts';
+import type { ProxiedAddresses } from '../wire/proxy-protocol.ts';
+import { addressesOf, WireSocket } from '../wire/socket.ts';
 import { certificateFailure, createMeshServer, type HandshakeFailure, secure } from '../wire/tls.ts';
 import { bindListener } from './bind.ts';
-import { serveClear, serveConnection } from './connection.ts';
+import { serveClear, serveConnection, undecided } from './connection.ts';
 import type { Listener, OpenListener, WorkerContext } from './context.ts';
 import { connectHook, serveDetected } from './detected.ts';
 import { HandshakeGate } from './handshake-gate.ts';
 import { type InboundPort, peerOf, plaintextPort, portOf } from './inbound-port.ts';
+import { admitOpaque } from './opaque.ts';
+import { readProxyHeader } from './proxy-header.ts';
 import { RefusalLog } from './refusal-log.ts';
 
 /** The first byte of a TLS handshake record (RFC 8446 §5.1); no HTTP begins with it. */
@@ -130,8 +133,34 @@ class Inbound {
 
   /** @param alpn null: in the clear, where the first bytes tell. */
   private serve(socket: Socket, port: InboundPort, peer: PeerIdentity | null, alpn: string | null): void {
-    const origin: Origin = { direction: 'inbound', service: port.service, port: port.own.port, peer };
+    const addresses = (): ProxiedAddresses | null => addressesOf(socket, 'accepted');
+    const origin: Origin = { direction: 'inbound', service: port.service, port: port.own.port, peer, addresses };
     const wire = new WireSocket(socket);
+    if (alpn === null && port.own.acceptProxy === true) this.serveProxied(socket, wire, port, origin);
+    else this.serveWire(wire, port, origin, alpn);
+  }
+
+  /** What is said of the caller's address is taken from its PROXY header, which must be there. */
+  private serveProxied(socket: Socket, wire: WireSocket, port: InboundPort, origin: Origin): void {
+    const untrack = this.context.track(undecided('inbound', wire));
+    readProxyHeader(
+      this.context,
+      wire,
+      (proxied) => {
+        untrack();
+        this.serveWire(wire, port, { ...origin, proxied, addresses: () => proxied }, null);
+      },
+      (reason) => {
+        untrack();
+        this.context.series.counter('proxyHeaders', port.service, reason).add(1);
+        this.refuse(socket, 'proxyHeader');
+      },
+      untrack,
+    );
+  }
+
+  private serveWire(wire: WireSocket, port: InboundPort, origin: Origin, alpn: string | null): void {
+    const { peer } = origin;
     const settings = {
       listener: 'inbound' as const,
       scheme: alpn === null ? ('http' as const) : ('https' as const),
@@ -139,6 +168,7 @@ class Inbound {
     };
     const { accept } = new RequestServer(this.context, origin, null, connectHook(this.context, port, origin));
     if (alpn !== null) serveConnection(this.context, wire, alpn === 'h2' ? 'http2' : 'http1', accept, settings);
+    else if (port.own.protocol === 'tcp') admitOpaque(this.context, origin, wire);
     else if (port.own.protocol === 'detect') serveDetected(this.context, wire, origin);
     else serveClear(this.context, wire, accept, settings);
   }

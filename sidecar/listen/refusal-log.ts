@@ -24,6 +24,8 @@ const REFUSED: Readonly<Record<HandshakeFailure, string | null>> = {
   spiffeId: "the caller's certificate holds not exactly one SPIFFE id",
   trustDomain: "the caller's certificate is of another trust domain",
   revoked: 'the caller is revoked; weft get revocations says why, and who is',
+  proxyHeader:
+    'it did not begin with the PROXY header that the port asks for (proxyProtocol.accept); does the balancer send one, and does anybody else reach the port? weft_proxy_headers_refused_total says what was wrong',
   plaintext: 'the caller spoke no TLS, and no port here is OFF; does it call past its own sidecar?',
 };
 

@@ -55,6 +55,7 @@ export function finish(context: ServeContext, request: ProxiedRequest, error: Pr
     service: stats.service,
     endpoint: request.plan?.endpoint?.name ?? '',
     peer: request.peer,
+    client: request.client,
     attempts: request.attempts,
     requestBytes: request.requestBytes,
     responseBytes: request.responseBytes,

@@ -9,6 +9,7 @@ import type { PeerIdentity } from '../filters/authorization/run.ts';
 import type { RequestStats } from '../telemetry/request-stats.ts';
 import type { TelemetryBuffer } from '../telemetry/worker-buffer.ts';
 import type { WorkerSeries } from '../telemetry/worker-series.ts';
+import type { ProxiedAddresses } from '../wire/proxy-protocol.ts';
 
 /** What `serve` needs of the worker. */
 export interface ServeContext {
@@ -43,4 +44,8 @@ export interface Origin {
   readonly peer: PeerIdentity | null;
   /** Inbound, on a port that tells its protocol by the connection: what this one speaks; left out before that is known. */
   readonly spoken?: 'http1' | 'http2' | 'tcp';
+  /** Inbound: whose the connection is in the words of a PROXY header that a policy asks for; null: the header names nobody. */
+  readonly proxied?: ProxiedAddresses | null;
+  /** Inbound: both ends of the connection as this host sees them; null once it is gone. */
+  readonly addresses?: () => ProxiedAddresses | null;
 }

@@ -13,8 +13,9 @@ import { applyHeaderEdit } from '../filters/header-edit/run.ts';
 import { redirectHead } from '../filters/redirect/run.ts';
 import { applyRewrite } from '../filters/rewrite/run.ts';
 import type { RequestStats } from '../telemetry/request-stats.ts';
+import { tellSource } from '../upstream/opaque.ts';
 import { ProxyError } from '../wire/error.ts';
-import { headerValue, removeHeader, setHeader } from '../wire/headers.ts';
+import { headerValue, headerValues, removeHeader, setHeader } from '../wire/headers.ts';
 import { Head, type HttpStream, type StreamAcceptor } from '../wire/stream.ts';
 import { type AttemptContext, RequestPlan } from './attempt.ts';
 import { admit, chooseDestination, type Decision, findHost, findPort, findRoute, hostOf } from './decide.ts';
@@ -68,6 +69,14 @@ export class ProxiedRequest extends Exchange {
 
   get direction(): 'outbound' | 'inbound' | 'ai' {
     return this.server.origin.direction;
+  }
+
+  /** `address:port` of the caller as a PROXY header told it; empty: there was none. */
+  get client(): string {
+    const { proxied } = this.server.origin;
+    if (!proxied) return '';
+    const { source, sourcePort } = proxied;
+    return source.includes(':') ? `[${source}]:${sourcePort}` : `${source}:${sourcePort}`;
   }
 
   /** Who called, as TLS proved; empty: the own application. */
@@ -217,6 +226,9 @@ export class RequestServer implements AttemptContext {
     const { peer } = this.origin;
     if (peer === null) removeHeader(head.headers, 'x-forwarded-client-cert');
     else setHeader(head.headers, 'x-forwarded-client-cert', `URI=${peer.spiffeId}`);
+    if (this.origin.proxied) forwardedFor(head, this.origin.proxied.source);
+    if (!(decision instanceof ProxyError) && decision.destination.opaque?.sendProxy)
+      tellSource(head, { addresses: this.origin.addresses?.() ?? null, spiffeId: peer?.spiffeId ?? '' });
     return decision;
   }
 
@@ -258,6 +270,12 @@ export function acceptorOf(context: ServeContext, origin: Origin): StreamAccepto
  */
 export function exchangeTo(context: ServeContext, origin: Origin, stream: HttpStream, choose: Chooser): ProxiedRequest {
   return new ProxiedRequest(stream, new RequestServer(context, origin, choose));
+}
+
+/** As HAProxy, nginx and Envoy: behind what the caller said, which is worth nothing, comes what is known. */
+function forwardedFor(head: Head, address: string): void {
+  const said = headerValues(head.headers, 'x-forwarded-for');
+  setHeader(head.headers, 'x-forwarded-for', said === undefined ? address : `${said}, ${address}`);
 }
 
 /** The label of the listener's metrics: a local port is told from the outbound one. */

@@ -60,7 +60,7 @@ export function accessFields(record: TelemetryRecord): Record<string, unknown> {
     spanId: record.spanId,
   };
   if (record.grpcStatus >= 0) fields.grpcStatus = record.grpcStatus;
-  for (const name of ['detail', 'route', 'service', 'endpoint', 'peer'] as const) {
+  for (const name of ['detail', 'route', 'service', 'endpoint', 'peer', 'client'] as const) {
     if (record[name] !== '') fields[name] = record[name];
   }
   if (record.usage !== null) fields.usage = record.usage;

@@ -51,6 +51,8 @@ export interface EndpointAddress {
   /** `tcp`: opaque, one stream a connection. */
   protocol: 'http1' | 'http2' | 'tcp';
   tls: EndpointTls | null;
+  /** `tcp` in the clear: version of the PROXY header that it begins with; 0 by default: none. */
+  sendProxy?: 0 | 1 | 2;
   /** To an established connection, TLS included; 1 s by default (Linkerd). */
   connectTimeoutMs: number;
 }
@@ -213,7 +215,7 @@ function attach(address: EndpointAddress, wire: WireSocket, observer: Connection
     return;
   }
   if (address.protocol === 'tcp') {
-    attachOpaque(wire, observer);
+    attachOpaque(wire, observer, address.tls === null ? (address.sendProxy ?? 0) : 0);
     return;
   }
   let closing = false;
@@ -241,7 +243,7 @@ function attach(address: EndpointAddress, wire: WireSocket, observer: Connection
 }
 
 /** One stream, which takes the connection with it. */
-function attachOpaque(wire: WireSocket, observer: ConnectionObserver): void {
+function attachOpaque(wire: WireSocket, observer: ConnectionObserver, sendProxy: 0 | 1 | 2): void {
   let taken = false;
   wire.socket.once('close', () => observer.onGone(null));
   observer.onReady({
@@ -253,7 +255,7 @@ function attachOpaque(wire: WireSocket, observer: ConnectionObserver): void {
     },
     open: (events) => {
       taken = true;
-      return new OpaqueStream(wire, events);
+      return new OpaqueStream(wire, events, sendProxy);
     },
     close: () => {
       if (!taken) wire.destroy();

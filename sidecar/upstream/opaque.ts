@@ -3,16 +3,28 @@
 
 import { ProxyError } from '../wire/error.ts';
 import type { HeaderList } from '../wire/headers.ts';
-import type { ByteConnection } from '../wire/socket.ts';
+import { type ProxySource, proxyHeader } from '../wire/proxy-protocol.ts';
+import { addressesOf, type WireSocket } from '../wire/socket.ts';
 import { Head, type HttpStream, type StreamEvents } from '../wire/stream.ts';
+
+/** Whom a PROXY header tells of, by the head that asks for the connection: nothing that a caller sent can get in here. */
+const sources = new WeakMap<Head, ProxySource>();
+
+/** Says whom the connection that `head` asks for is made for, should its endpoint want to know. */
+export function tellSource(head: Head, source: ProxySource): void {
+  sources.set(head, source);
+}
 
 /** The one stream of a TCP connection. */
 export class OpaqueStream implements HttpStream {
   events: StreamEvents;
-  private readonly wire: ByteConnection;
+  private readonly wire: WireSocket;
+  private readonly sendProxy: 0 | 1 | 2;
   private dead = false;
 
-  constructor(wire: ByteConnection, events: StreamEvents) {
+  /** @param sendProxy version of the PROXY header to begin with; 0: none. */
+  constructor(wire: WireSocket, events: StreamEvents, sendProxy: 0 | 1 | 2) {
+    this.sendProxy = sendProxy;
     this.wire = wire;
     this.events = events;
     wire.events = {
@@ -23,7 +35,12 @@ export class OpaqueStream implements HttpStream {
     };
   }
 
-  writeHead(_head: Head, end: boolean): void {
+  writeHead(head: Head, end: boolean): void {
+    if (this.sendProxy !== 0) {
+      // Of the own application's calls its address is all there is to tell.
+      const own = { addresses: addressesOf(this.wire.socket, 'connected'), spiffeId: '' };
+      this.wire.write(proxyHeader(this.sendProxy, sources.get(head) ?? own));
+    }
     // The caller ended its side before there was this connection.
     if (end) this.wire.end();
     queueMicrotask(() => {

@@ -28,6 +28,8 @@ export interface UpstreamContext extends PoolTime {
 export interface UpstreamSettings {
   readonly protocol: 'http1' | 'http2' | 'grpc' | 'tcp';
   readonly tls: 'mutual' | 'simple' | 'off';
+  /** Version of the PROXY header that begins an opaque connection in the clear; 0 or left out: none. */
+  readonly sendProxy?: 0 | 1 | 2;
   /** Between sidecars `port.service.namespace`. */
   readonly meshName: string;
   /** SIMPLE: the name in the server's certificate; empty: its address. */
@@ -94,6 +96,7 @@ export class Upstream {
     const redial =
       old.protocol !== settings.protocol ||
       old.tls !== settings.tls ||
+      old.sendProxy !== settings.sendProxy ||
       old.serverName !== settings.serverName ||
       old.rootsPem !== settings.rootsPem ||
       old.minVersion !== settings.minVersion;
@@ -178,7 +181,7 @@ export class Upstream {
         queueMicrotask(() => observer.onGone(tls));
         return () => {};
       }
-      const { connectTimeoutMs } = this.settings;
+      const { connectTimeoutMs, sendProxy = 0 } = this.settings;
       const { host, port, alternate, path } = endpoint;
       const protocol = this.isHttp2(endpoint) ? 'http2' : this.settings.protocol === 'tcp' ? 'tcp' : 'http1';
       const address = {
@@ -189,6 +192,7 @@ export class Upstream {
         protocol,
         tls,
         connectTimeoutMs,
+        sendProxy,
       } as const;
       return connectorTo(address, this.cluster.observer)(observer);
     };

@@ -6,6 +6,7 @@ import type { Socket } from 'node:net';
 import { threadHeld } from '../base/held.ts';
 import { noteMoved } from '../base/minor-collection.ts';
 import { asBuffer } from './bytes.ts';
+import type { ProxiedAddresses } from './proxy-protocol.ts';
 
 /** What a codec hears of its connection. */
 export interface SocketEvents {
@@ -303,6 +304,16 @@ export class WireSocket implements ByteConnection {
   guard(run: () => void): void {
     guard(this, run);
   }
+}
+
+/** Both ends of a socket, the source being the side that connected; null once it is gone, or over a unix socket. */
+export function addressesOf(socket: Socket, role: 'accepted' | 'connected'): ProxiedAddresses | null {
+  const { localAddress, localPort, remoteAddress, remotePort } = socket;
+  if (localAddress === undefined || localPort === undefined) return null;
+  if (remoteAddress === undefined || remotePort === undefined) return null;
+  return role === 'connected'
+    ? { source: localAddress, sourcePort: localPort, destination: remoteAddress, destinationPort: remotePort }
+    : { source: remoteAddress, sourcePort: remotePort, destination: localAddress, destinationPort: localPort };
 }
 
 const NOTHING = (): void => {};

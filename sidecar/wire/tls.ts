@@ -101,7 +101,8 @@ export type HandshakeFailure =
   | 'spiffeId' // not exactly one, or not of SPIFFE's form
   | 'trustDomain'
   | 'revoked' // the certificate, or its identity
-  | 'plaintext'; // no port here allows it
+  | 'plaintext' // no port here allows it
+  | 'proxyHeader'; // in the clear without the PROXY header that the port asks for
 
 /** What a TLS server asks and tells. */
 export interface MeshServerOptions {

@@ -38,6 +38,7 @@ const RECORD: TelemetryRecord = {
   service: 'default/orders',
   endpoint: '127.0.0.1:1',
   peer: '',
+  client: '',
   attempts: 1,
   requestBytes: 0,
   responseBytes: 5,

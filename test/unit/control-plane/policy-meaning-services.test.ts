@@ -62,6 +62,13 @@ const CASES: readonly Mistake[] = [
     '4:46 spec.ports[0].proxyProtocol.send | write `protocol: TCP`, or read `x-forwarded-for`',
   ],
   [
+    'PROXY protocol before TLS',
+    service(
+      '  ports: [{ port: 80, protocol: TCP, tls: SIMPLE, proxyProtocol: { send: V2 } }]\n  static: { endpoints: [{ address: 10.0.0.1 }] }\n',
+    ),
+    '4:74 spec.ports[0].proxyProtocol.send | write `tls: OFF`',
+  ],
+  [
     'DETECT in the clear',
     service('  ports: [{ port: 80, tls: SIMPLE, protocol: DETECT }]\n'),
     '4:28 spec.ports[0].tls | write `MUTUAL`',
