@@ -42,7 +42,7 @@ class OpaqueCaller implements HttpStream {
   }
 
   writeData(chunk: Uint8Array, end: boolean): boolean {
-    const room = chunk.length === 0 || this.wire.write(chunk);
+    const room = chunk.length === 0 || this.wire.pass(chunk);
     if (end) this.wire.end();
     return room;
   }

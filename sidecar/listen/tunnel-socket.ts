@@ -28,6 +28,10 @@ class TunnelSocket implements StreamEvents, ByteConnection {
     return this.stream.writeData(typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece, false);
   }
 
+  pass(piece: Uint8Array): boolean {
+    return this.write(piece);
+  }
+
   writeCopy(bytes: Buffer, length: number): boolean {
     return this.write(Buffer.from(bytes.subarray(0, length)));
   }

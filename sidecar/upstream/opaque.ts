@@ -49,7 +49,7 @@ export class OpaqueStream implements HttpStream {
   }
 
   writeData(chunk: Uint8Array, end: boolean): boolean {
-    const room = chunk.length === 0 || this.wire.write(chunk);
+    const room = chunk.length === 0 || this.wire.pass(chunk);
     if (end) this.wire.end();
     return room;
   }

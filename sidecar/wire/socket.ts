@@ -29,6 +29,9 @@ export const SOCKET_HIGH_WATER_BYTES = 256 * 1024;
 /** Pieces up to this size are copied into one buffer; larger ones are written by reference, since copying costs more than a vector entry. */
 const COPY_BYTES_MAX = 4 * 1024;
 
+/** As COPY_BYTES_MAX, for bytes that pass through: a queue of smaller pieces would cost more memory than it holds bytes. */
+const PASS_COPY_BYTES_MAX = 512;
+
 /** Where the small pieces of a turn are gathered: sixty small HTTP/2 messages. A socket holds one only while it is dirty. */
 const GATHER_BYTES = 16 * 1024;
 /** Idle gather buffers kept by the thread: 1 MiB, and more than the sockets of most turns. */
@@ -62,6 +65,8 @@ export interface ByteConnection {
   readonly takenBytes: number;
   /** Queues bytes (a string is latin1, as HTTP/1 heads are). The piece is taken either way; false: wait for onDrain. */
   write(piece: string | Uint8Array): boolean;
+  /** As `write`, for bytes that pass through: by reference, but for small ones while others wait. */
+  pass(piece: Uint8Array): boolean;
   /** As `write`, of `bytes[0, length)`, which the caller may use again at once. */
   writeCopy(bytes: Buffer, length: number): boolean;
   /** Sends FIN after everything queued. Reading goes on until the peer ends, too. */
@@ -132,6 +137,14 @@ export class WireSocket implements ByteConnection {
       const at = this.room(piece.length);
       (this.gather as Buffer).set(piece, at);
     }
+    return this.queued(piece.length);
+  }
+
+  pass(piece: Uint8Array): boolean {
+    if (this.closed || this.ending) return true;
+    if (piece.length <= PASS_COPY_BYTES_MAX && this.bufferedBytes > 0) return this.write(piece);
+    this.seal();
+    this.pieces.push(piece);
     return this.queued(piece.length);
   }
 

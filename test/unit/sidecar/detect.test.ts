@@ -89,6 +89,7 @@ class Played implements ByteConnection {
   }
 
   write = () => true;
+  pass = () => true;
   writeCopy = () => true;
   end() {}
   destroy() {}

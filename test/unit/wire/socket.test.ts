@@ -51,6 +51,42 @@ test('large pieces travel between small ones without losing their place', async 
   expect(text).toBe(`a${large.toString()}bc`);
 });
 
+/** What is handed to the socket underneath, in order. */
+function written(wire: WireSocket): unknown[] {
+  const pieces: unknown[] = [];
+  const write = wire.socket.write.bind(wire.socket) as (...args: unknown[]) => boolean;
+  wire.socket.write = ((...args: unknown[]) => {
+    pieces.push(args[0]);
+    return write(...args);
+  }) as typeof wire.socket.write;
+  return pieces;
+}
+
+test('what passes through is written by reference, but for small pieces while others wait', async () => {
+  const { wire, peer } = await pair();
+  const pieces = written(wire);
+  const [first, large, small, smaller, last] = [1, 513, 512, 3, 700].map((size) => Buffer.alloc(size, size));
+  for (const piece of [first, large, small, smaller, last]) wire.pass(piece as Buffer);
+  wire.end();
+  const chunks: Buffer[] = [];
+  for await (const chunk of peer) chunks.push(chunk as Buffer);
+  const sent = [first, large, small, smaller, last] as Buffer[];
+  expect(Buffer.concat(chunks).equals(Buffer.concat(sent))).toBe(true);
+  // The two small ones behind the first share one piece.
+  expect(pieces.map((piece) => sent.indexOf(piece as Buffer))).toEqual([0, 1, -1, 4]);
+});
+
+test('what passes through keeps its place behind text, and counts towards the high-water mark', async () => {
+  const { wire, peer } = await pair();
+  expect(wire.write('head ')).toBe(true);
+  expect(wire.pass(Buffer.from('body'))).toBe(true);
+  expect(wire.pass(Buffer.alloc(SOCKET_HIGH_WATER_BYTES))).toBe(false);
+  wire.end();
+  let text = '';
+  for await (const chunk of peer) text += (chunk as Buffer).toString('latin1');
+  expect(text.slice(0, 9)).toBe('head body');
+});
+
 test.each([9, 16_384, 16_393, 60_000])(
   'a copy of %i bytes is whole, keeps its place and may be overwritten',
   async (size) => {
