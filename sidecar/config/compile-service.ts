@@ -94,7 +94,7 @@ export function compileService(message: Service, errors: CompileError[]): Compil
         rule: { ...TCP_RULE, idleTimeoutMs: ms(port.idleTimeout, TCP_RULE.idleTimeoutMs) },
         sendProxy: sendProxyOf(port),
       },
-      acceptProxy: port.proxyProtocol?.accept === true && TLS_MODES[port.tls] === 'off',
+      acceptProxy: port.proxyProtocol?.accept === true,
     };
   });
   const { dns } = message;

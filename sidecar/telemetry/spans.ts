@@ -126,6 +126,8 @@ function attributes(record: TelemetryRecord): Attributes {
   if (record.service !== '') found['weft.service'] = record.service;
   if (record.endpoint !== '') found['network.peer.address'] = record.endpoint;
   if (record.peer !== '') found['weft.peer'] = record.peer;
+  // OpenTelemetry semantic conventions, server spans: the original caller behind a proxy.
+  if (record.client !== '') found['client.address'] = record.client.slice(0, record.client.lastIndexOf(':'));
   if (record.attempts > 1) found['http.request.resend_count'] = record.attempts - 1;
   if (record.grpcStatus >= 0) {
     const [, service = '', method = ''] = record.path.split('/');

@@ -120,8 +120,10 @@ const operation = fc.record({ methods: few(mostly('GET', 'CONNECT')), paths: few
 const servicePort = fc.record({
   name: some(mostly('http', 'admin')),
   port,
-  protocol: some(mostly('HTTP1', 'HTTP2', 'GRPC', 'TCP')),
+  protocol: some(mostly('HTTP1', 'HTTP2', 'GRPC', 'TCP', 'DETECT')),
   tls: some(mostly('MUTUAL', 'SIMPLE', 'OFF')),
+  idleTimeout: some(duration),
+  proxyProtocol: some(fc.record({ accept: some(fc.boolean()), send: some(mostly('V1', 'V2')) })),
 });
 const endpoints = oneOf({
   workloads: fc.constant({}),

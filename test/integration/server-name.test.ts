@@ -91,6 +91,25 @@ test('within CONNECT to an HTTP port the server name must be of the same Service
   expect(names).toEqual(['db']);
 });
 
+test('on a local port the server name must be of its Service', async () => {
+  await expect(secured(await apps.connect(rig.localPort), 'db')).rejects.toThrow(/unrecognized name/);
+  await until('it is counted', () => rig.count('serverNames', 'local', 'otherService') === 1);
+  const ports = [
+    { port: 80, tls: TlsMode.OFF },
+    { port: 5432, tls: TlsMode.OFF, protocol: Protocol.TCP },
+  ];
+  const there = { service: 'shop/orders', address: '127.0.0.1', ports: { 5432: farPort() } };
+  await rig.apply(service('shop/orders', { ports }), resource(EndpointSchema, 'shop/orders/a', there));
+  const client = connectTls({
+    socket: await apps.connect(rig.localPort),
+    servername: 'orders.shop.mesh',
+    ca: far.rootPem,
+    checkServerIdentity: () => undefined,
+  });
+  client.end('hello');
+  expect(await text(client)).toBe('secure hello');
+});
+
 test('CONNECT to the opaque port needs no name at all', async () => {
   expect(await secured(await tunnel('db:5432'), 'db.example')).toBe('secure hello');
   expect(outcome('routed')).toBe(0);
@@ -122,8 +141,14 @@ test('a name in DNS leads to the Service whose endpoints come from there, over C
   });
 });
 
+// Class 14 of the reference, SSRF: what a client names is looked up among Services, and never dialled.
 test.each([
-  ['a name that no Service has', 'nobody.example', 'unknown', /no Service of this mesh has the host nobody.example/],
+  [
+    'a name that no Service has (CVE class 14)',
+    'nobody.example',
+    'unknown',
+    /no Service of this mesh has the host nobody.example/,
+  ],
   ['a Service without an opaque port', 'orders', 'noOpaquePort', /shop\/orders has no port of protocol PROTOCOL_TCP/],
   ['no name', '', 'noServerName', /names no server \(SNI\)/],
 ])('%s is refused by an alert; metric and log say why', async (_what, name, reason, detail) => {

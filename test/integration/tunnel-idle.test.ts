@@ -2,8 +2,10 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { TimerWheel } from '../../sidecar/base/timer-wheel.ts';
 import { EMPTY_SNAPSHOT } from '../../sidecar/config/snapshot.ts';
+import { openInbound } from '../../sidecar/listen/inbound.ts';
 import { openLocal, openOutbound } from '../../sidecar/listen/outbound.ts';
 import { Apps } from '../support/apps.ts';
+import { clientHello, records, serverName } from '../support/client-hello.ts';
 import { destinationTo, type ListenerRig, listenerRig, until } from '../support/listener-rig.ts';
 
 const HOUR_MS = 3_600_000;
@@ -127,4 +129,51 @@ test('one that stops within its first bytes is closed after ten seconds', async 
   });
   expect(rig.count('guards', 'outbound', 'detectTimeout')).toBe(1);
   expect(time.clock.nowMs()).toBeLessThan(2 * MINUTE_MS);
+});
+
+test('a ClientHello that is not complete after ten seconds is refused, and counted (CVE-2020-12603: tiny pieces)', async () => {
+  rig = await listenerRig(openOutbound, 'outbound', time);
+  const client = await apps.connect(rig.port);
+  let said = Buffer.alloc(0);
+  let over = false;
+  client.on('data', (data: Buffer) => {
+    said = Buffer.concat([said, data]);
+  });
+  client.once('end', () => {
+    over = true;
+  });
+  const hello = records(clientHello({ extensions: [serverName('db.shop')] }));
+  client.write(hello.subarray(0, 20));
+  await until('it is refused', () => {
+    // Each piece comes in time for the next, but all of it does not.
+    if (!client.writableEnded && time.clock.nowMs() < MINUTE_MS) client.write(Buffer.of(0));
+    time.advance(1000);
+    return over;
+  });
+  // RFC 8446 §6.2: decode_error.
+  expect(said).toEqual(Buffer.of(0x15, 3, 3, 0, 2, 2, 50));
+  expect(rig.count('serverNames', 'outbound', 'timeout')).toBe(1);
+});
+
+test('a PROXY header that is not complete after ten seconds is refused, and counted', async () => {
+  rig = await listenerRig(openInbound, 'inbound', time);
+  const destination = { ...destinationTo(rig, 'shop/orders', 1, 'tcp'), port: 80 };
+  const own = { port: 80, protocol: 'tcp' as const, tls: 'off' as const, destination, acceptProxy: true };
+  const authorization = { trustDomain: 'mesh.local', namespace: 'shop', deny: [], allow: [], hasAllow: false };
+  const orders = { name: 'shop/orders', ports: new Map([[80, own]]), authorization };
+  rig.context.snapshot = { ...EMPTY_SNAPSHOT, ownServices: new Map([['shop/orders', orders]]) };
+  const client = await apps.connect(rig.port);
+  let over = false;
+  client.resume().once('close', () => {
+    over = true;
+  });
+  client.once('end', () => client.end());
+  client.write('PROXY TCP4 203.0.113.7');
+  await until('its beginning was read', () => rig.connections.size === 1);
+  await until('it is refused', () => {
+    time.advance(1000);
+    return over;
+  });
+  expect(rig.count('proxyHeaders', 'shop/orders', 'timeout')).toBe(1);
+  expect(time.clock.nowMs()).toBeLessThan(HOUR_MS);
 });
