@@ -67,6 +67,21 @@ const BY_UPSTREAM: Readonly<Partial<Record<ErrorKind, ErrorReply>>> = {
   bodyTooLarge: reply(502, 13, 'UPE', false, 'upstream response body too large'),
 };
 
+/** How gRPC reads the code of an RST_STREAM where it is not UNAVAILABLE as any lost call (gRPC over HTTP/2, "Errors"). */
+const GRPC_OF_RESET: ReadonlyMap<number, number> = new Map([
+  [0, 13], // NO_ERROR before the response was whole
+  [1, 13], // PROTOCOL_ERROR
+  [2, 13], // INTERNAL_ERROR
+  [3, 13], // FLOW_CONTROL_ERROR
+  [4, 13], // SETTINGS_TIMEOUT
+  [6, 13], // FRAME_SIZE_ERROR
+  [8, 1], // CANCEL
+  [9, 13], // COMPRESSION_ERROR
+  [10, 13], // CONNECT_ERROR
+  [11, 8], // ENHANCE_YOUR_CALM
+  [12, 7], // INADEQUATE_SECURITY
+]);
+
 /** What this error means; total over kind and source. */
 export function replyFor(error: ProxyError): ErrorReply {
   if (error.source === 'downstream') return BY_DOWNSTREAM[error.kind] ?? REPLIES[error.kind];
@@ -99,11 +114,12 @@ export function localReply(request: Head | null, error: ProxyError, expose = fal
   const text = expose ? `${message}: ${error.detail}` : message;
   const contentType = request === null ? undefined : headerValue(request.headers, 'content-type');
   if (contentType?.startsWith('application/grpc')) {
+    const byReset = error.kind === 'streamReset' ? GRPC_OF_RESET.get(error.code) : undefined;
     const headers = [
       'content-type',
       contentType,
       'grpc-status',
-      String(grpcStatus),
+      String(byReset ?? grpcStatus),
       'grpc-message',
       encodeGrpcMessage(text),
       'x-weft-error',

@@ -204,7 +204,7 @@ function attach(address: EndpointAddress, wire: WireSocket, observer: Connection
     });
     observer.onReady({
       get hasRoom() {
-        return connection.usable;
+        return connection.hasRoom;
       },
       get activeStreams() {
         return connection.activeStreams;

@@ -1,6 +1,5 @@
 // HTTP/2 as a client: one connection that lends stream slots to a pool until the peer says GOAWAY.
 
-import { ProxyError } from '../error.ts';
 import type { HeaderList } from '../headers.ts';
 import { removeHeader } from '../headers.ts';
 import type { ByteConnection } from '../socket.ts';
@@ -14,7 +13,7 @@ import { Http2Session, type SessionRole } from './session.ts';
 import { countBody, type Http2Stream } from './stream.ts';
 
 const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
-/** Above this a connection is replaced rather than run out of stream ids (RFC 9113 §5.1.1). */
+/** No stream is opened from this id on: the last is 2^31 - 1, and 16 remain so that none is ever computed beyond it. */
 const STREAM_ID_LAST = 0x7ffffff0;
 
 /** What a pool hears of its connection. */
@@ -59,15 +58,22 @@ export class Http2ClientConnection implements SessionRole {
 
   /** Whether new streams may be opened at all, slots aside. */
   get usable(): boolean {
-    return !this.leaving && !this.session.closed && !this.session.socket.isClosed && this.nextId < STREAM_ID_LAST;
+    return !this.leaving && !this.session.closed && !this.session.socket.isClosed;
+  }
+
+  /** Whether a stream can be opened now. */
+  get hasRoom(): boolean {
+    return this.usable && this.session.streams.size < this.session.peerStreamsMax;
   }
 
   /** A stream for one request, or null: no slot is free, or the connection is not usable. Write its head before opening the next: ids must reach the peer in order (RFC 9113 §5.1.1). */
   open(events: StreamEvents): HttpStream | null {
-    if (!this.usable || this.session.streams.size >= this.session.peerStreamsMax) return null;
+    if (!this.hasRoom) return null;
     const stream = this.session.newStream(this.nextId, events);
     this.session.addStream(stream);
     this.nextId += 2;
+    // No id is left (RFC 9113 §5.1.1): the connection ends behind its last stream, and the pool makes another.
+    if (this.nextId >= STREAM_ID_LAST) this.leaving = true;
     return stream;
   }
 
@@ -119,13 +125,7 @@ export class Http2ClientConnection implements SessionRole {
 
   onGoaway(lastStreamId: number): void {
     this.leaving = true;
-    for (const stream of this.session.streams.list()) {
-      if (stream.id <= lastStreamId) continue;
-      this.session.streams.delete(stream.id);
-      stream.fail(
-        new ProxyError('refused', 'upstream', 'the peer is going away and did not process the stream', 'yes'),
-      );
-    }
+    this.session.failAbove(lastStreamId);
     this.onRoom();
   }
 
@@ -146,6 +146,7 @@ export class Http2ClientConnection implements SessionRole {
   }
 
   private endIfIdle(): void {
-    if (this.leaving && this.session.streams.size === 0) this.session.socket.end();
+    // Nothing is expected any more: a peer that never closes its side must not hold the pool's place.
+    if (this.leaving && this.session.streams.size === 0) this.session.socket.destroySoon();
   }
 }

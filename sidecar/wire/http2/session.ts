@@ -18,6 +18,7 @@ import * as limits from './limits.ts';
 import { trailerFields } from './message.ts';
 import { ReceiveWindow, ResetMemory } from './receive-window.ts';
 import { FRAMING, MESSAGE, type Rejection } from './reject.ts';
+import { peerReset } from './reset-codes.ts';
 import { Sender, type SenderHost } from './sender.ts';
 import { countBody, Http2Stream, type StreamHost } from './stream.ts';
 import { StreamTable } from './stream-table.ts';
@@ -39,8 +40,6 @@ export interface SessionRole {
   onGuard(name: string): void;
   onClose(): void;
 }
-
-const ANSWERED = new ProxyError('cancelled', 'local', 'the response was complete', 'no', null, CODE.NO_ERROR);
 
 /** A head that waits for the peer's settings. */
 interface HeldHead {
@@ -132,7 +131,7 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost {
     this.timer.stop();
     if (this.closed && this.streams.size === 0) return this.role.onClose();
     this.closed = true;
-    this.failStreams('the connection closed before the stream ended');
+    this.failStreams('the connection closed before the stream ended', 'connectionClosed');
     this.role.onClose();
   }
 
@@ -252,18 +251,31 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost {
     stream.fail(new ProxyError('idleTimeout', this.side(), 'the request body came too slowly'));
   }
 
+  /** GOAWAY named `lastStreamId`: what is above it was not processed, and may go out on another connection (RFC 9113 §6.8). */
+  failAbove(lastStreamId: number): void {
+    for (const stream of this.streams.list()) {
+      if (stream.id <= lastStreamId) continue;
+      this.resets.add(stream.id);
+      this.forget(stream);
+      const detail = 'the peer is going away and did not process the stream';
+      stream.fail(new ProxyError('refused', 'upstream', detail, 'yes'));
+    }
+  }
+
   /** A connection error for what the peer sent: GOAWAY with the code, then the connection is dropped. */
   fail(rejection: Rejection): void {
     if (this.closed) return;
     this.role.onMalformed(rejection.reason);
-    this.leave(rejection.code, rejection.detail);
+    // An upstream that breaks the protocol will do so again: 502, and no other attempt.
+    this.leave(rejection.code, rejection.detail, this.role.isServer ? 'connectionClosed' : 'protocolError');
   }
 
   /** The peer exceeded a limit of cheap work; false, for whoever returns it. */
   calm(name: string): false {
     if (this.closed) return false;
     this.role.onGuard(name);
-    this.leave(CODE.ENHANCE_YOUR_CALM, `the peer exceeded the ${name} limit`);
+    const kind = this.role.isServer ? 'connectionClosed' : 'protocolError';
+    this.leave(CODE.ENHANCE_YOUR_CALM, `the peer exceeded the ${name} limit`, kind);
     return false;
   }
 
@@ -292,9 +304,13 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost {
   endLocal(stream: Http2Stream): void {
     stream.localEnded = true;
     if (stream.remoteEnded) this.forget(stream);
-    // Nobody reads the rest of a request that is answered: without this a client whose window is used up would wait for
-    // it. Only now, because what is still queued must go out before (RFC 9113 §8.1).
-    else if (this.role.isServer && !stream.isConnect) stream.reset(ANSWERED);
+    else if (this.role.isServer && !stream.isConnect) this.endEarly(stream);
+  }
+
+  /** The response is whole before its request: nobody reads the rest, so the client is asked to stop (RFC 9113 §8.1). */
+  private endEarly(stream: Http2Stream): void {
+    stream.die();
+    this.sendReset(stream, CODE.NO_ERROR);
   }
 
   private forget(stream: Http2Stream): void {
@@ -308,13 +324,13 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost {
     return this.role.isServer ? 'downstream' : 'upstream';
   }
 
-  private failStreams(reason: string): void {
+  private failStreams(reason: string, kind: 'connectionClosed' | 'protocolError'): void {
     const open = this.streams.list();
     this.streams.clear();
     this.sender.dropAll();
     for (const stream of open) {
-      const retry = !this.role.isServer && !stream.headReceived ? 'reusedOnly' : 'no';
-      stream.fail(new ProxyError('connectionClosed', this.side(), reason, retry));
+      const raced = kind === 'connectionClosed' && !this.role.isServer && !stream.headReceived;
+      stream.fail(new ProxyError(kind, this.side(), reason, raced ? 'reusedOnly' : 'no'));
     }
   }
 
@@ -331,11 +347,11 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost {
     this.spend('rapidReset');
   }
 
-  private leave(code: number, reason: string): void {
+  private leave(code: number, reason: string, kind: 'connectionClosed' | 'protocolError'): void {
     this.closed = true;
     this.timer.stop();
     this.sendGoaway(this.role.isServer ? this.lastStreamId : 0, code);
-    this.failStreams(reason);
+    this.failStreams(reason, kind);
     // GOAWAY goes out.
     this.socket.destroySoon();
   }
@@ -438,16 +454,6 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost {
     const stream = this.streams.get(id);
     if (stream === undefined) return;
     this.forget(stream);
-    stream.fail(this.resetError(frames.readUint32(payload, 0)));
-  }
-
-  private resetError(code: number): ProxyError {
-    const reason = `the peer reset the stream with HTTP/2 error code ${code}`;
-    if (!this.role.isServer && code === CODE.REFUSED_STREAM)
-      return new ProxyError('refused', 'upstream', reason, 'yes', null, code);
-    // In the middle of a response: relayed as it is, some clients would take what they have for the whole, others wait.
-    if (!this.role.isServer && code === CODE.NO_ERROR) return new ProxyError('streamReset', 'upstream', reason);
-    const cancelled = this.role.isServer && (code === CODE.CANCEL || code === CODE.NO_ERROR);
-    return new ProxyError(cancelled ? 'cancelled' : 'streamReset', this.side(), reason, 'no', null, code);
+    stream.fail(peerReset(this.role.isServer, frames.readUint32(payload, 0)));
   }
 }

@@ -3,11 +3,11 @@
 
 import assert from 'node:assert/strict';
 import { threadHeld } from '../../base/held.ts';
-import type { ErrorKind, ProxyError } from '../error.ts';
+import type { ProxyError } from '../error.ts';
 import type { HeaderList } from '../headers.ts';
 import type { Head, HttpStream, StreamEvents } from '../stream.ts';
-import { CODE } from './frames.ts';
 import { STREAM_QUEUE_BYTES, STREAM_WINDOW_BYTES } from './limits.ts';
+import { resetCode } from './reset-codes.ts';
 
 /** What a stream needs of its connection. */
 export interface StreamHost {
@@ -111,7 +111,7 @@ export class Http2Stream implements HttpStream {
     if (this.dead) return;
     const open = !this.localEnded || !this.remoteEnded;
     this.die();
-    if (open) this.host.sendReset(this, error.code >= 0 ? error.code : codeOf(error.kind));
+    if (open) this.host.sendReset(this, resetCode(error));
   }
 
   pause(): void {
@@ -217,7 +217,8 @@ export class Http2Stream implements HttpStream {
     this.endQueued = true;
   }
 
-  private die(): void {
+  /** Drops what waits either way; the owner hears nothing more. */
+  die(): void {
     this.dead = true;
     this.dropQueue();
     let bytes = 0;
@@ -232,14 +233,4 @@ export function countBody(stream: Http2Stream, bytes: number, end: boolean): boo
   if (stream.expectedBytes < 0) return true;
   stream.expectedBytes -= bytes;
   return stream.expectedBytes >= 0 && (!end || stream.expectedBytes === 0);
-}
-
-/** RFC 9113 §7 code for our own reasons to abandon a stream. */
-function codeOf(kind: ErrorKind): number {
-  if (kind === 'cancelled' || kind === 'requestTimeout' || kind === 'perTryTimeout' || kind === 'idleTimeout') {
-    return CODE.CANCEL;
-  }
-  if (kind === 'malformed' || kind === 'protocolError') return CODE.PROTOCOL_ERROR;
-  if (kind === 'refused' || kind === 'unavailable') return CODE.REFUSED_STREAM;
-  return CODE.INTERNAL_ERROR;
 }

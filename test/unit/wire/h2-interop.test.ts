@@ -290,3 +290,16 @@ test('a paused stream withholds its window; what waited is delivered on resume, 
   await done.promise;
   expect(bytes).toBe(MIB);
 });
+
+test('a connection that runs out of stream ids ends behind its last stream', async () => {
+  const server = http2.createServer((_, response) => response.end('ok'));
+  const connection = await ourClient(await listen(server));
+  // Two below the last: nobody waits for a thousand million requests.
+  (connection as unknown as { nextId: number }).nextId = 0x7fffffed;
+  expect(await call(connection, 0)).toMatchObject({ bytes: 2, error: null });
+  expect(connection.usable).toBe(true);
+  const last = call(connection, 0);
+  expect(connection.usable).toBe(false);
+  expect(await last).toMatchObject({ bytes: 2, error: null });
+  await expect.poll(() => (connection as unknown as { session: { closed: boolean } }).session.closed).toBe(true);
+});
