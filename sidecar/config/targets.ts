@@ -60,6 +60,7 @@ export class Targets {
       onMalformed: (reason) => series.counter('malformed', 'upstream', reason).add(1),
       onHandshake: ({ version, group, resumed }) =>
         series.counter('upstreamHandshakes', service, version, group, resumed ? 'yes' : 'no').add(1),
+      onGuard: (name) => series.counter('guards', 'upstream', name).add(1),
       onHealth: ({ name, health }, change) => {
         if (change === 'ejected') stats.ejections.add(1);
         announce({ type: 'health', target, endpoint: name, ejectedMs: health.ejectedMs(clock.nowMs()) });

@@ -57,7 +57,13 @@ export interface ClusterObserver extends DialObserver {
   onConnectFailed(): void;
 }
 
-const NOBODY: ClusterObserver = { onHealth() {}, onConnectFailed() {}, onMalformed() {}, onHandshake() {} };
+const NOBODY: ClusterObserver = {
+  onHealth() {},
+  onConnectFailed() {},
+  onMalformed() {},
+  onGuard() {},
+  onHandshake() {},
+};
 
 export class Cluster {
   observer: ClusterObserver = NOBODY;

@@ -10,6 +10,7 @@ import type { LivePeers } from '../identity/revoked.ts';
 import { ProxyError } from '../wire/error.ts';
 import { Http1ClientConnection } from '../wire/http1/client.ts';
 import { Http2ClientConnection } from '../wire/http2/client.ts';
+import { KEEPALIVE_MS, MESH_KEEPALIVE_MS } from '../wire/http2/limits.ts';
 import type { OutwardSessions } from '../wire/sessions.ts';
 import { WireSocket } from '../wire/socket.ts';
 import { type HandshakeFacts, handshakeFacts } from '../wire/tls.ts';
@@ -34,11 +35,13 @@ export interface EndpointTls {
 export interface DialObserver {
   /** A message broke HTTP; the reason is a label. */
   onMalformed(reason: string): void;
+  /** A guard ended the connection: a flood, or no answer to a PING. The name is a label. */
+  onGuard(name: string): void;
   /** TLS is agreed on, before the peer is verified. */
   onHandshake(facts: HandshakeFacts): void;
 }
 
-const NOBODY: DialObserver = { onMalformed() {}, onHandshake() {} };
+const NOBODY: DialObserver = { onMalformed() {}, onGuard() {}, onHandshake() {} };
 
 export interface EndpointAddress {
   /** IPv4 or IPv6. */
@@ -195,12 +198,14 @@ function verifyPeer(address: EndpointAddress, socket: Socket): string | null {
 }
 
 function attach(address: EndpointAddress, wire: WireSocket, observer: ConnectionObserver, heard: DialObserver): void {
-  const onMalformed = (reason: string): void => heard.onMalformed(reason);
   if (address.protocol === 'http2') {
     const connection = new Http2ClientConnection(wire, {
       onClose: () => observer.onGone(null),
       onRoom: () => observer.onRoom(),
-      onMalformed,
+      onMalformed: (reason) => heard.onMalformed(reason),
+      onGuard: (name) => heard.onGuard(name),
+      // A mesh identity is checked: the peer is a sidecar, which minds no PING.
+      keepaliveMs: address.tls !== null && address.tls.verify !== null ? MESH_KEEPALIVE_MS : KEEPALIVE_MS,
     });
     observer.onReady({
       get hasRoom() {
@@ -221,7 +226,7 @@ function attach(address: EndpointAddress, wire: WireSocket, observer: Connection
   let closing = false;
   const connection = new Http1ClientConnection(wire, {
     onClose: () => observer.onGone(null),
-    onMalformed,
+    onMalformed: (reason) => heard.onMalformed(reason),
     onIdle: () => {
       if (closing) wire.end();
       else observer.onRoom();

@@ -55,6 +55,7 @@ export function upstreamRig(
     onHealth() {},
     onConnectFailed() {},
     onMalformed() {},
+    onGuard() {},
     onHandshake: (facts) => void handshakes.push(facts),
   };
   upstream.set({ name: 'shop/orders/1', host: '127.0.0.1', labels: [], spiffeId: '', ...endpoint });

@@ -4,10 +4,10 @@ import type { HeaderList } from '../headers.ts';
 import { removeHeader } from '../headers.ts';
 import type { ByteConnection } from '../socket.ts';
 import { Head, type HttpStream, type StreamEvents } from '../stream.ts';
-import type { WireTimeouts } from '../timers.ts';
 import { CODE, SETTING } from './frames.ts';
 import { INTERIM_HEADS_MAX } from './limits.ts';
 import { contentLength, responseHead } from './message.ts';
+import type { Http2Timeouts } from './ping.ts';
 import { MESSAGE } from './reject.ts';
 import { Http2Session, type SessionRole } from './session.ts';
 import { countBody, type Http2Stream } from './stream.ts';
@@ -17,7 +17,7 @@ const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
 const STREAM_ID_LAST = 0x7ffffff0;
 
 /** What a pool hears of its connection. */
-export interface Http2ClientEvents extends WireTimeouts {
+export interface Http2ClientEvents extends Http2Timeouts {
   /** The connection is gone, once. */
   onClose(): void;
   /** A stream slot may be free, or `usable` has changed. */
@@ -120,7 +120,7 @@ export class Http2ClientConnection implements SessionRole {
   }
 
   onPingAck(): void {
-    // We send no PING.
+    // The session has taken its own.
   }
 
   onGoaway(lastStreamId: number): void {

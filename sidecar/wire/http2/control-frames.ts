@@ -71,7 +71,10 @@ export function onPing(session: Http2Session, flags: number, id: number, payload
   if (id !== 0) return session.fail(FRAMING.pingId);
   if (payload.length !== 8) return session.fail(FRAMING.pingLength);
   if (!session.spend('ping')) return;
-  if ((flags & FLAG.ACK) !== 0) return session.role.onPingAck(payload);
+  if ((flags & FLAG.ACK) !== 0) {
+    session.pinger.onAck(payload);
+    return session.role.onPingAck(payload);
+  }
   session.socket.write(frames.pingFrame(true, payload));
 }
 

@@ -18,13 +18,28 @@ export const CODED_LITERALS_MAX = 4096;
 export const CODED_LITERAL_CHARS_MAX = 64;
 /** Largest frame we accept, the protocol's default and minimum (RFC 9113 §4.2): bounds what a reader assembles. */
 export const FRAME_BYTES_MAX = 16384;
-/** What a peer may send on one stream before we read it. 256 KiB: 1 Gbit/s at 2 ms. */
-export const STREAM_WINDOW_BYTES = 256 * 1024;
-/** What a peer may send on the connection before we read it: four busy streams. */
+/** What a peer may send on one stream before we read it, at first: the protocol's default, so that no stream is promised more before the peer has read our settings. */
+export const STREAM_WINDOW_BYTES = 65_535;
+/** What a stream's window grows to while a reader keeps up: 1 Gbit/s at 32 ms. */
+export const STREAM_WINDOW_BYTES_MAX = 4 * 1024 * 1024;
+/** What a peer may send on the connection before we read it, at first: sixteen busy streams. */
 export const CONNECTION_WINDOW_BYTES = 1024 * 1024;
+/** What the connection's window grows to: two streams that have all they can. */
+export const CONNECTION_WINDOW_BYTES_MAX = 2 * STREAM_WINDOW_BYTES_MAX;
+/** Share of a stream's window that must arrive in one round trip for it to be doubled: less says that the window is not what slows the sender (gRPC's 0.66). */
+export const WINDOW_FULL_SHARE = 2 / 3;
 /**
- * Bytes that a connection's paused streams may hold together while the connection window is still replenished: 64
- * streams with a full window. Below it a stalled stream never stops its siblings; above it the sender waits.
+ * Quiet with a stream open after which a peer is asked whether it lives. gRPC servers end connections that ping more
+ * often than once in 5 minutes without data (gRFC A8: too_many_pings); 10 s more, so that jitter makes no strike.
+ */
+export const KEEPALIVE_MS = 310_000;
+/** The same towards our own kind, in either role: a lost node is noticed within half a minute (Linkerd: 10 s and 3 s). */
+export const MESH_KEEPALIVE_MS = 20_000;
+/** From the PING until the connection is given up: gRPC's 20 s is for the internet; TCP resends six times in 10 s. */
+export const KEEPALIVE_TIMEOUT_MS = 10_000;
+/**
+ * Bytes that a connection's paused streams may hold together while the connection window is still replenished: 256
+ * streams with a first window, 4 with the largest. Below it a stalled stream never stops its siblings; above it the sender waits.
  */
 export const HELD_BYTES_MAX = 16 * 1024 * 1024;
 /** Informational heads before one final head, as in HTTP/1: a stream of them would hold a request for ever. */

@@ -3,10 +3,11 @@
 import type { HeaderList } from '../headers.ts';
 import type { ByteConnection } from '../socket.ts';
 import { Head, type StreamAcceptor } from '../stream.ts';
-import { ConnectionTimer, type WireTimeouts } from '../timers.ts';
+import { ConnectionTimer } from '../timers.ts';
 import { CODE, pingFrame, SETTING } from './frames.ts';
 import { CONCURRENT_STREAMS, DRAIN_PING_MS } from './limits.ts';
 import { contentLength, requestHead } from './message.ts';
+import type { Http2Timeouts } from './ping.ts';
 import { FRAMING, MESSAGE } from './reject.ts';
 import { Http2Session, type SessionRole } from './session.ts';
 import { countBody, type Http2Stream, NO_EVENTS } from './stream.ts';
@@ -17,7 +18,7 @@ const DRAIN_PING = Buffer.from('weftgone', 'latin1');
 const STREAM_ID_MAX = 0x7fffffff;
 
 /** What a listener decides for a connection. */
-export interface Http2ServerOptions extends WireTimeouts {
+export interface Http2ServerOptions extends Http2Timeouts {
   /** The scheme of the connection: `https` behind TLS. It replaces a request's :scheme, which is a claim and no evidence of TLS. */
   scheme: 'http' | 'https';
   /** Request streams at once; default 100. More are refused with REFUSED_STREAM, which a caller may retry. */

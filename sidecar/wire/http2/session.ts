@@ -6,7 +6,7 @@ import { ProxyError } from '../error.ts';
 import type { HeaderList } from '../headers.ts';
 import type { ByteConnection } from '../socket.ts';
 import type { Head } from '../stream.ts';
-import { ConnectionTimer, type Waiting, type WireTimeouts } from '../timers.ts';
+import { ConnectionTimer, type Waiting } from '../timers.ts';
 import * as control from './control-frames.ts';
 import { FloodGuard } from './flood.ts';
 import * as frames from './frames.ts';
@@ -16,6 +16,7 @@ import { HpackDecoder } from './hpack-decoder.ts';
 import type { FloodKind } from './limits.ts';
 import * as limits from './limits.ts';
 import { trailerFields } from './message.ts';
+import { type Http2Timeouts, Pinger, type PingHost } from './ping.ts';
 import { ReceiveWindow, ResetMemory } from './receive-window.ts';
 import { FRAMING, MESSAGE, type Rejection } from './reject.ts';
 import { peerReset } from './reset-codes.ts';
@@ -55,7 +56,7 @@ const NO_EXTENDED_CONNECT = new ProxyError(
 );
 
 /** One connection. */
-export class Http2Session implements StreamHost, SenderHost, BlockHost {
+export class Http2Session implements StreamHost, SenderHost, BlockHost, PingHost {
   readonly streams = new StreamTable();
   /** The highest stream the peer opened (server), or we did (client). */
   lastStreamId = 0;
@@ -71,17 +72,19 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost {
   private readonly reader: frames.FrameReader;
   private readonly blocks: HeaderBlocks;
   private readonly timer: ConnectionTimer;
+  readonly pinger: Pinger;
   private readonly resets = new ResetMemory();
   private readonly receiveWindow: ReceiveWindow;
   private settled = false;
   private heldHeads: HeldHead[] | null = null;
 
-  constructor(socket: ByteConnection, role: SessionRole, timeouts: WireTimeouts) {
+  constructor(socket: ByteConnection, role: SessionRole, timeouts: Http2Timeouts) {
     this.socket = socket;
     this.role = role;
     this.sender = new Sender(this, socket, this.guard);
     this.blocks = new HeaderBlocks(this);
     this.receiveWindow = new ReceiveWindow(socket);
+    this.pinger = new Pinger(this, timeouts);
     this.timer = new ConnectionTimer(socket, timeouts, (waiting) => this.onTimeout(waiting));
     this.reader = new frames.FrameReader(
       (type, flags, id, bytes, from, to) => this.onFrame(type, flags, id, bytes, from, to),
@@ -104,6 +107,7 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost {
   /** Bytes of the connection, behind the preface. */
   receive(chunk: Uint8Array): void {
     if (this.closed) return;
+    this.pinger.receivedBytes += chunk.length;
     this.reader.push(chunk);
     this.watch();
     if (this.socket.bufferedBytes > limits.UNSENT_BYTES_MAX) this.calm('unsent');
@@ -129,6 +133,7 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost {
   /** The connection is gone: every open stream fails. */
   onSocketClose(): void {
     this.timer.stop();
+    this.pinger.stop();
     if (this.closed && this.streams.size === 0) return this.role.onClose();
     this.closed = true;
     this.failStreams('the connection closed before the stream ended', 'connectionClosed');
@@ -137,12 +142,15 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost {
 
   addStream(stream: Http2Stream): void {
     this.streams.add(stream);
-    if (this.streams.size === 1) this.watch();
+    if (this.streams.size === 1) {
+      this.watch();
+      this.pinger.watch();
+    }
     this.lastStreamId = stream.id;
   }
 
   newStream(id: number, events: Http2Stream['events']): Http2Stream {
-    return new Http2Stream(this, id, events, this.sender.initialWindow);
+    return new Http2Stream(this, id, events, this.sender.initialWindow, this.receiveWindow.streamBytes);
   }
 
   sendHead(stream: Http2Stream, head: Head, end: boolean): void {
@@ -196,10 +204,12 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost {
   consumed(stream: Http2Stream, bytes: number): void {
     if (this.closed) return;
     stream.unreported += bytes;
-    if (stream.remoteEnded || stream.dead || stream.unreported < limits.STREAM_WINDOW_BYTES / 2) return;
+    if (stream.remoteEnded || stream.dead || stream.unreported < this.receiveWindow.streamBytes / 2) return;
     this.socket.write(frames.wordFrame(FRAME.WINDOW_UPDATE, stream.id, stream.unreported));
     stream.receiveWindow += stream.unreported;
     stream.unreported = 0;
+    // A reader that keeps up with half a window: only such bodies are worth a PING.
+    if (this.receiveWindow.canGrow) this.pinger.probe();
   }
 
   /** Bytes that wait in streams, to be read and to be sent. */
@@ -211,6 +221,25 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost {
 
   held(bytes: number): void {
     if (!this.closed) this.receiveWindow.hold(bytes);
+  }
+
+  isBusy(): boolean {
+    return this.streams.size > 0;
+  }
+
+  onRoundTrip(bytes: number, ms: number): void {
+    const more = this.receiveWindow.measured(bytes, ms);
+    // Counted before the peer has acknowledged: more may come than it takes, never less.
+    if (more > 0) for (const stream of this.streams.list()) stream.receiveWindow += more;
+  }
+
+  onDead(): void {
+    this.role.onGuard('keepalive');
+    this.closed = true;
+    this.timer.stop();
+    const detail = `nothing came for ${limits.KEEPALIVE_TIMEOUT_MS} ms after a PING; is the peer or the network gone?`;
+    this.failStreams(detail, 'connectionClosed');
+    this.socket.destroy();
   }
 
   contain(error: Error): void {
@@ -274,7 +303,9 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost {
   calm(name: string): false {
     if (this.closed) return false;
     this.role.onGuard(name);
-    const kind = this.role.isServer ? 'connectionClosed' : 'protocolError';
+    // Slow is not wrong: another connection may be served better.
+    const isWrong = !this.role.isServer && name !== 'headTimeout';
+    const kind = isWrong ? 'protocolError' : 'connectionClosed';
     this.leave(CODE.ENHANCE_YOUR_CALM, `the peer exceeded the ${name} limit`, kind);
     return false;
   }
@@ -350,6 +381,7 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost {
   private leave(code: number, reason: string, kind: 'connectionClosed' | 'protocolError'): void {
     this.closed = true;
     this.timer.stop();
+    this.pinger.stop();
     this.sendGoaway(this.role.isServer ? this.lastStreamId : 0, code);
     this.failStreams(reason, kind);
     // GOAWAY goes out.

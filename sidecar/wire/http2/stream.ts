@@ -6,7 +6,7 @@ import { threadHeld } from '../../base/held.ts';
 import type { ProxyError } from '../error.ts';
 import type { HeaderList } from '../headers.ts';
 import type { Head, HttpStream, StreamEvents } from '../stream.ts';
-import { STREAM_QUEUE_BYTES, STREAM_WINDOW_BYTES } from './limits.ts';
+import { STREAM_QUEUE_BYTES } from './limits.ts';
 import { resetCode } from './reset-codes.ts';
 
 /** What a stream needs of its connection. */
@@ -38,7 +38,7 @@ export class Http2Stream implements HttpStream {
   /** Bytes we may send; negative after the peer shrank its initial window (RFC 9113 §6.9.2). */
   sendWindow: number;
   /** Bytes the peer may send. */
-  receiveWindow = STREAM_WINDOW_BYTES;
+  receiveWindow: number;
   unreported = 0;
   /** Body bytes still to come by content-length; -1 unknown. */
   expectedBytes = -1;
@@ -73,11 +73,12 @@ export class Http2Stream implements HttpStream {
   paused = false;
   private waking = false;
 
-  constructor(host: StreamHost, id: number, events: StreamEvents, sendWindow: number) {
+  constructor(host: StreamHost, id: number, events: StreamEvents, sendWindow: number, receiveWindow: number) {
     this.host = host;
     this.id = id;
     this.events = events;
     this.sendWindow = sendWindow;
+    this.receiveWindow = receiveWindow;
   }
 
   writeHead(head: Head, end: boolean): void {

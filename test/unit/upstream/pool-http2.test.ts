@@ -41,7 +41,12 @@ async function setUp(opening: Uint8Array, pendingRequestsMax = 100, connectionsM
   });
   const address = { host: '127.0.0.1', port, protocol: 'http2', tls: null, connectTimeoutMs: 5_000 } as const;
   const limits = { connectionsMax, pendingRequestsMax, requestsPerConnection: 100, idleTimeoutMs: 0 };
-  const pool = new Pool(connectorTo(address), limits, { clock: threadClock, wheel: new TimerWheel(threadClock) });
+  const guards: string[] = [];
+  const heard = { onMalformed() {}, onHandshake() {}, onGuard: (name: string) => void guards.push(name) };
+  const pool = new Pool(connectorTo(address, heard), limits, {
+    clock: threadClock,
+    wheel: new TimerWheel(threadClock),
+  });
   apps.onClose(() => pool.close());
   const request = (name: string): boolean =>
     pool.request({
@@ -57,7 +62,7 @@ async function setUp(opening: Uint8Array, pendingRequestsMax = 100, connectionsM
     const next = open.shift();
     next?.socket.write(ok(next.id));
   };
-  return { pool, sockets, open, heard, request, answer };
+  return { pool, sockets, open, heard, guards, request, answer };
 }
 
 test('a limit of 1 is honoured by waiting, one at a time in order', async () => {
@@ -126,4 +131,13 @@ test('GOAWAY: what is above the last stream may go elsewhere, what is below it e
   request('d');
   await expect.poll(() => sockets.length).toBe(2);
   await expect.poll(() => pool.connections).toBe(1);
+});
+
+test('a flood of an upstream is told to whoever counts guards', async () => {
+  const { sockets, open, heard, guards, request } = await setUp(streamsMax(5));
+  request('a');
+  await expect.poll(() => open.length).toBe(1);
+  sockets[0]?.write(Buffer.concat(Array.from({ length: 600 }, () => frame(FRAME.SETTINGS, 1, 0, 0))));
+  await expect.poll(() => heard).toEqual(['a protocolError no']);
+  expect(guards).toEqual(['settings']);
 });
