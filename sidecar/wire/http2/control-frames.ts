@@ -1,9 +1,11 @@
 // The frames that steer a connection and carry no message: PRIORITY, SETTINGS, PING, GOAWAY, WINDOW_UPDATE. Each is
 // cheap to send, so each spends of the flood guard.
 
+import { asBuffer } from '../bytes.ts';
 import * as frames from './frames.ts';
 import { FLAG, SETTING } from './frames.ts';
 import { FRAMING } from './reject.ts';
+import { parsePriority } from './send-queue.ts';
 import { WINDOW_MAX } from './sender.ts';
 import type { Http2Session } from './session.ts';
 
@@ -13,6 +15,18 @@ export function onPriority(session: Http2Session, id: number, payload: Uint8Arra
   if (payload.length !== 5) return session.fail(FRAMING.priorityLength);
   if ((frames.readUint32(payload, 0) & 0x7fffffff) === id) return session.streamError(id, FRAMING.selfDependency);
   session.spend('priority');
+}
+
+/** RFC 9218 §7.1: only clients send it, on stream 0. One for a stream that is not open now changes nothing. */
+export function onPriorityUpdate(session: Http2Session, id: number, payload: Uint8Array): void {
+  if (id !== 0 || !session.role.isServer) return session.fail(FRAMING.updateStream);
+  if (payload.length < 4) return session.fail(FRAMING.updateLength);
+  const about = frames.readUint32(payload, 0) & 0x7fffffff;
+  if (about % 2 === 0) return session.fail(FRAMING.updateAbout);
+  if (!session.spend('priority')) return;
+  const stream = session.streams.get(about);
+  if (stream === undefined) return;
+  session.sender.prioritize(stream, parsePriority(asBuffer(payload.subarray(4)).toString('latin1')));
 }
 
 /** RFC 9113 §6.5. */
@@ -28,7 +42,6 @@ export function onSettings(session: Http2Session, flags: number, id: number, pay
   if (session.closed) return;
   session.socket.write(frames.settingsAckFrame());
   session.releaseHeads();
-  session.sender.pumpAll();
   session.role.onRoom();
 }
 
@@ -49,6 +62,9 @@ function onSetting(session: Http2Session, setting: number, value: number): void 
       if (value > 1 || (value === 0 && session.peerConnectProtocol)) return session.fail(FRAMING.connectProtocol);
       session.peerConnectProtocol = value === 1;
       return;
+    case SETTING.NO_RFC7540_PRIORITIES:
+      if (value > 1) session.fail(FRAMING.noPriorities);
+      return;
     case SETTING.MAX_FRAME_SIZE:
       if (value < 16384 || value > 0xffffff) return session.fail(FRAMING.maxFrameSize);
       return session.sender.setFrameBytes(value);
@@ -64,6 +80,7 @@ function onInitialWindow(session: Http2Session, value: number): void {
     stream.sendWindow += change;
     if (stream.sendWindow > WINDOW_MAX) return session.fail(FRAMING.windowOverflow);
   }
+  if (change > 0) for (const stream of session.streams.list()) session.sender.resume(stream);
 }
 
 /** RFC 9113 §6.7. */

@@ -3,7 +3,7 @@
 
 import { FRAME_BYTES_MAX } from './limits.ts';
 
-/** Frame types, RFC 9113 §6. */
+/** Frame types, RFC 9113 §6 and RFC 9218 §7.1. */
 export const FRAME = {
   DATA: 0,
   HEADERS: 1,
@@ -15,6 +15,7 @@ export const FRAME = {
   GOAWAY: 7,
   WINDOW_UPDATE: 8,
   CONTINUATION: 9,
+  PRIORITY_UPDATE: 16,
 } as const;
 
 /** Frame flags, RFC 9113 §6; ACK shares its bit with END_STREAM. */
@@ -35,7 +36,7 @@ export const CODE = {
   ENHANCE_YOUR_CALM: 11,
 } as const;
 
-/** Settings, RFC 9113 §6.5.2 and RFC 8441 §3. */
+/** Settings, RFC 9113 §6.5.2, RFC 8441 §3 and RFC 9218 §2.1. */
 export const SETTING = {
   HEADER_TABLE_SIZE: 1,
   ENABLE_PUSH: 2,
@@ -44,6 +45,7 @@ export const SETTING = {
   MAX_FRAME_SIZE: 5,
   MAX_HEADER_LIST_SIZE: 6,
   ENABLE_CONNECT_PROTOCOL: 8,
+  NO_RFC7540_PRIORITIES: 9,
 } as const;
 
 /** Takes one frame, whose payload is `bytes[from, to)`; false stops the reader for good. `bytes` is valid as long as its receiver keeps it. */

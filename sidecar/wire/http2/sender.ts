@@ -7,6 +7,7 @@ import * as frames from './frames.ts';
 import { FLAG, FRAME } from './frames.ts';
 import { HpackEncoder } from './hpack-encoder.ts';
 import * as limits from './limits.ts';
+import { type Priority, SendQueue } from './send-queue.ts';
 import type { Http2Stream } from './stream.ts';
 
 /** The largest window (RFC 9113 §6.9.1). */
@@ -30,7 +31,7 @@ export class Sender {
   private readonly socket: ByteConnection;
   private readonly guard: FloodGuard;
   private readonly encoder = new HpackEncoder();
-  private readonly waiting = new Set<Http2Stream>();
+  private readonly waiting = new SendQueue();
   private window = 65535;
   private frameBytes = limits.FRAME_BYTES_MAX;
   private isFull = false;
@@ -64,11 +65,12 @@ export class Sender {
     if (stream.headHeld) return;
     while (stream.queue.length > 0) {
       if (host.closed || !this.sendChunk(stream)) {
-        this.waiting.add(stream);
+        // Without a window of its own it comes back with its WINDOW_UPDATE.
+        if (stream.sendWindow > 0) this.waiting.add(stream);
         return;
       }
     }
-    this.waiting.delete(stream);
+    if (stream.isWaiting) this.waiting.remove(stream);
     if (!stream.endQueued || stream.localEnded || stream.dead || host.closed) return;
     if (stream.trailers === null) {
       this.writeDataHeader(FLAG.END_STREAM, stream.id, 0);
@@ -80,17 +82,18 @@ export class Sender {
     this.sendBlock(stream, true);
   }
 
-  /** A frame for each waiting stream in turn, until none can go on. */
-  pumpAll(): void {
-    let moved = true;
-    while (moved && !this.isFull && this.window > 0) {
-      moved = false;
-      for (const stream of this.waiting) if (stream.queue.length > 0 && this.sendChunk(stream)) moved = true;
+  /** A frame for each waiting stream in its turn, until the socket or the connection's window stops them. */
+  private pumpAll(): void {
+    const relieved: Http2Stream[] = [];
+    for (let stream = this.waiting.first(); stream !== null; stream = this.waiting.first()) {
+      if (this.isFull || this.window <= 0 || this.host.closed) break;
+      if (stream.wantsDrain) relieved.push(stream);
+      if (!this.sendChunk(stream)) this.waiting.remove(stream);
+      else if (stream.queue.length === 0) this.pump(stream);
+      else this.waiting.served(stream);
     }
-    for (const stream of Array.from(this.waiting)) {
-      if (stream.queue.length === 0) this.pump(stream);
-      stream.drained();
-    }
+    // Behind the loop: who hears of room writes at once.
+    for (const stream of relieved) stream.drained();
   }
 
   /** The socket has room again. */
@@ -111,9 +114,19 @@ export class Sender {
   widenStream(stream: Http2Stream, bytes: number): boolean {
     stream.sendWindow += bytes;
     if (stream.sendWindow > WINDOW_MAX) return false;
+    this.resume(stream);
+    return true;
+  }
+
+  /** The stream's window may have grown. */
+  resume(stream: Http2Stream): void {
     if (stream.queue.length > 0) this.pump(stream);
     stream.drained();
-    return true;
+  }
+
+  /** PRIORITY_UPDATE. */
+  prioritize(stream: Http2Stream, priority: Priority): void {
+    this.waiting.update(stream, priority);
   }
 
   /** The peer's MAX_FRAME_SIZE. */
@@ -128,7 +141,7 @@ export class Sender {
 
   /** Nothing more is sent on the stream. */
   drop(stream: Http2Stream): void {
-    this.waiting.delete(stream);
+    this.waiting.remove(stream);
   }
 
   /** Nothing more is sent at all. */

@@ -153,6 +153,7 @@ export class Http2ServerConnection implements SessionRole {
     if (head === null) return this.refuseLarge(stream, end);
     stream.expectedBytes = contentLength(head.headers);
     stream.headReceived = true;
+    stream.requestFields = head.headers;
     stream.isConnect = head.method === 'CONNECT';
     if (stream.expectedBytes === -2) return session.streamError(id, MESSAGE.length);
     if (!countBody(stream, 0, end)) return session.streamError(id, MESSAGE.body);

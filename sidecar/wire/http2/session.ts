@@ -99,6 +99,9 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost, PingHost
       limits.STREAM_WINDOW_BYTES,
       SETTING.MAX_HEADER_LIST_SIZE,
       limits.HEADER_LIST_BYTES_MAX,
+      // The tree of RFC 7540 is not followed; RFC 9218 is.
+      SETTING.NO_RFC7540_PRIORITIES,
+      1,
     ];
     this.socket.write(frames.settingsFrame(own.concat(extra)));
     this.socket.write(frames.wordFrame(FRAME.WINDOW_UPDATE, 0, limits.CONNECTION_WINDOW_BYTES - 65535));
@@ -419,6 +422,8 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost, PingHost
         return this.fail(FRAMING.push);
       case FRAME.PING:
         return control.onPing(this, flags, id, payload);
+      case FRAME.PRIORITY_UPDATE:
+        return control.onPriorityUpdate(this, id, payload);
       case FRAME.GOAWAY:
         return control.onGoaway(this, id, payload);
       case FRAME.WINDOW_UPDATE:

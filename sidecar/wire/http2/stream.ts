@@ -8,6 +8,7 @@ import type { HeaderList } from '../headers.ts';
 import type { Head, HttpStream, StreamEvents } from '../stream.ts';
 import { STREAM_QUEUE_BYTES } from './limits.ts';
 import { resetCode } from './reset-codes.ts';
+import type { Priority } from './send-queue.ts';
 
 /** What a stream needs of its connection. */
 export interface StreamHost {
@@ -64,6 +65,12 @@ export class Http2Stream implements HttpStream {
   endQueued = false;
   trailers: HeaderList | null = null;
   wantsDrain = false;
+  /** Of a request, for its `priority` field; null: no turn is asked for. */
+  requestFields: HeaderList | null = null;
+  /** Read when the stream must wait for the first time, or from PRIORITY_UPDATE. */
+  priority: Priority | null = null;
+  /** It is in the send queue. */
+  isWaiting = false;
   private readonly host: StreamHost;
   private inbox: Uint8Array[] = NO_CHUNKS;
   private inboxEnd = false;

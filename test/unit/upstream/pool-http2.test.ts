@@ -42,8 +42,8 @@ async function setUp(opening: Uint8Array, pendingRequestsMax = 100, connectionsM
   const address = { host: '127.0.0.1', port, protocol: 'http2', tls: null, connectTimeoutMs: 5_000 } as const;
   const limits = { connectionsMax, pendingRequestsMax, requestsPerConnection: 100, idleTimeoutMs: 0 };
   const guards: string[] = [];
-  const heard = { onMalformed() {}, onHandshake() {}, onGuard: (name: string) => void guards.push(name) };
-  const pool = new Pool(connectorTo(address, heard), limits, {
+  const observer = { onMalformed() {}, onHandshake() {}, onGuard: (name: string) => void guards.push(name) };
+  const pool = new Pool(connectorTo(address, observer), limits, {
     clock: threadClock,
     wheel: new TimerWheel(threadClock),
   });

@@ -140,6 +140,7 @@ const floods: [string, string, Buffer][] = [
     Buffer.concat([headers(1, '/', false), times(200, () => frame(FRAME.DATA, 0, 1, 0))]),
   ],
   ['PRIORITY (CVE-2019-9513)', 'priority', times(600, () => framed(FRAME.PRIORITY, 0, 3, Buffer.alloc(5)))],
+  ['PRIORITY_UPDATE (CVE-2019-9513 class)', 'priority', times(600, () => framed(16, 0, 0, Buffer.from([0, 0, 0, 1])))],
   [
     'WINDOW_UPDATE (CVE-2019-9511 class)',
     'windowUpdate',

@@ -119,6 +119,10 @@ const SERVER: [rule: string, fate: string, reason: string, bytes: Buffer[]][] = 
   ['§6.5.2 MAX_FRAME_SIZE 2^24', 'goaway 1', 'settings', [setting(5, 2 ** 24)]],
   ['RFC 8441 §3 ENABLE_CONNECT_PROTOCOL 2', 'goaway 1', 'settings', [setting(8, 2)]],
   ['RFC 8441 §3 ENABLE_CONNECT_PROTOCOL withdrawn', 'goaway 1', 'settings', [setting(8, 1), setting(8, 0)]],
+  ['RFC 9218 §2.1 NO_RFC7540_PRIORITIES 2', 'goaway 1', 'settings', [setting(9, 2)]],
+  ['RFC 9218 §7.1 PRIORITY_UPDATE on a stream', 'goaway 1', 'streamId', [one, framed(16, 0, 1, '00000001')]],
+  ['RFC 9218 §7.1 PRIORITY_UPDATE of 3 bytes', 'goaway 6', 'frameLength', [framed(16, 0, 0, '000000')]],
+  ['RFC 9218 §7.1 PRIORITY_UPDATE about a push', 'goaway 1', 'streamId', [framed(16, 0, 0, '00000002')]],
   ['§6.6 PUSH_PROMISE of a client', 'goaway 1', 'push', [one, framed(FRAME.PUSH_PROMISE, 4, 1, '00000002')]],
   ['§6.7 PING on a stream', 'goaway 1', 'streamId', [framed(FRAME.PING, 0, 1, '0000000000000000')]],
   ['§6.7 PING of 7 bytes', 'goaway 6', 'frameLength', [framed(FRAME.PING, 0, 0, '00000000000000')]],
@@ -248,6 +252,7 @@ const OK = [':status', '200'];
 const CLIENT: [rule: string, fate: string, bytes: Buffer[]][] = [
   ['§6.5.2 ENABLE_PUSH 1 of a server', 'goaway 1', [setting(2, 1)]],
   ['§3.4 no SETTINGS first', 'goaway 1', [done]],
+  ['RFC 9218 §7.1 PRIORITY_UPDATE of a server', 'goaway 1', [framed(16, 0, 0, '00000001')]],
   ['§6.6 PUSH_PROMISE although forbidden', 'goaway 1', [framed(FRAME.PUSH_PROMISE, 4, 1, '00000002')]],
   ['§5.1 HEADERS on a stream never opened', 'goaway 1', [headers(3, ended, OK)]],
   ['§5.1.1 HEADERS on a stream of the server', 'goaway 1', [headers(2, ended, OK)]],
