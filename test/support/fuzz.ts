@@ -27,6 +27,17 @@ export function fuzzTimeoutMs(targets = 1): number {
   return targets * SECONDS * 1000 + SLACK_MS;
 }
 
+/** As `fuzz`, for a property that waits. */
+export async function fuzzAsync<T>(target: string, property: fc.IAsyncProperty<T>): Promise<void> {
+  console.log(`fuzz: ${target}: ${SECONDS} s, WEFT_FUZZ_SEED=${FUZZ_SEED}`);
+  await fc.assert(property, {
+    seed: FUZZ_SEED,
+    numRuns: 1_000_000_000,
+    interruptAfterTimeLimit: SECONDS * 1000,
+    markInterruptAsFailure: false,
+  });
+}
+
 /** Runs one target for its time; throws with the counterexample and the seed. Prints what it did. */
 export function fuzz<T>(target: string, property: fc.IProperty<T>): void {
   console.log(`fuzz: ${target}: ${SECONDS} s, WEFT_FUZZ_SEED=${FUZZ_SEED}`);
