@@ -24,6 +24,7 @@ import { SignLimit } from './identity/sign-limit.ts';
 import { TokenStore } from './identity/tokens.ts';
 import { Index } from './index/index.ts';
 import { PolicyNeeds } from './index/policy-needs.ts';
+import { servedNames } from './model/served-names.ts';
 import { type ControlPlaneOptions, NO_PORT } from './options.ts';
 import { fateOf, openPolicies } from './source/start.ts';
 import { PolicyStore } from './source/store.ts';
@@ -164,7 +165,13 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     // gRPC for machines.
     const attest = (call: Parameters<typeof attestPeer>[0]) => attestPeer(call, trustDomain, now(), revocations);
     const signing = identityService(
-      { authority, tokens, revocations, limit: new SignLimit(() => performance.now()) },
+      {
+        authority,
+        tokens,
+        revocations,
+        limit: new SignLimit(() => performance.now()),
+        dnsNames: (namespace, serviceAccount) => servedNames(source.state.resources, namespace, serviceAccount),
+      },
       now,
       {
         onSigned(spiffeId, credential, expiresAtMs) {

@@ -5,8 +5,10 @@ import type { Readiness } from './admin/readiness.ts';
 import type { Seen } from './admin/views.ts';
 import type { ConfigInForce } from './config/in-force.ts';
 import { RegistrationReport } from './config/registration.ts';
+import { SERVICE_TYPE, servedBy } from './config/store.ts';
 import { advertisedAddress, workloadId } from './config/workload.ts';
 import { keepRenewed } from './identity/keeper.ts';
+import { ServedNames } from './identity/served-names.ts';
 import type { HeldIdentity } from './identity/stored.ts';
 import type { SidecarOptions } from './options.ts';
 import type { Logger } from './telemetry/log.ts';
@@ -24,7 +26,7 @@ export interface JoinParts {
   readonly seen: Seen;
   readonly readiness: Readiness;
   readonly log: Logger;
-  /** Everything that this sidecar is to know is in force, for the first time and after each change. */
+  /** Everything that this sidecar is to know is in force, for the first time and after each change of Services. */
   readonly onSynced: () => void;
   /** The control plane has answered, or was not there. */
   readonly onSettled: () => void;
@@ -44,6 +46,15 @@ export async function joinMesh(parts: JoinParts): Promise<Membership> {
   const registration = new RegistrationReport(log, () => performance.now());
   if (options.app.length > 0) seen.registration = registration;
   readiness.refused = () => registration.refused;
+  const names = new ServedNames();
+  let synced = false;
+  const onServices = (): void => {
+    parts.onSynced();
+    const { chainPem, spiffeId } = parts.identity();
+    if (!names.areMissing(chainPem, servedBy(config.store, spiffeId))) return;
+    log.info('this identity serves Services that its certificate does not name; it is renewed');
+    keeper.renewSoon();
+  };
   const link = openLink({
     where,
     identity: parts.identity,
@@ -53,11 +64,13 @@ export async function joinMesh(parts: JoinParts): Promise<Membership> {
     apply: async (upserts, removed) => {
       const errors = await config.apply(upserts, removed);
       for (const { typeUrl, name, error } of errors) log.warn({ typeUrl, name }, `refused: ${error}`);
+      if (synced && [...upserts, ...removed].some(({ typeUrl }) => typeUrl === SERVICE_TYPE)) onServices();
       return errors;
     },
     onSynced: () => {
+      synced = true;
       config.store.save();
-      parts.onSynced();
+      onServices();
     },
     onConnected: () => {
       seen.linkError = '';
@@ -73,7 +86,7 @@ export async function joinMesh(parts: JoinParts): Promise<Membership> {
     onRegisterFailed: (reason, retryMs, refused) => registration.onFailed(reason, retryMs, refused),
   });
   seen.link = link;
-  const stopRenewal = keepRenewed(parts.identity(), {
+  const keeper = keepRenewed(parts.identity(), {
     renew: async () => renew(where, parts.identity()),
     onRenewed: (next) => {
       parts.takeIdentity(next);
@@ -86,7 +99,7 @@ export async function joinMesh(parts: JoinParts): Promise<Membership> {
   });
   return {
     async leave() {
-      stopRenewal();
+      keeper.stop();
       await link.drain();
     },
     close: () => link.close(),

@@ -1,4 +1,5 @@
-// The mesh's certificate authority: one self-made root, and certificates whose only name is the attested identity.
+// The mesh's certificate authority: one self-made root, and certificates that name the attested identity, and beside it
+// the Services that it serves, for clients outside the mesh.
 // Source of the profile: SPIFFE X509-SVID §2 to §4, RFC 5280 §4.2.
 
 import 'reflect-metadata';
@@ -58,8 +59,11 @@ export interface Authority {
   readonly trustBundle: readonly Uint8Array[];
   /** SHA-256 of the root's public key (SPKI, DER), for join tokens. */
   readonly rootKeyHash: Uint8Array;
-  /** Certifies a key for an attested workload. Throws when the names cannot be a SPIFFE id: attest before signing. */
-  sign(publicKey: PublicKey, namespace: string, serviceAccount: string): Promise<Issued>;
+  /**
+   * Certifies a key for an attested workload. Throws when the names cannot be a SPIFFE id: attest before signing.
+   * @param dnsNames what ordinary clients may know it by; the mesh itself looks at the SPIFFE id alone. Default none.
+   */
+  sign(publicKey: PublicKey, namespace: string, serviceAccount: string, dnsNames?: readonly string[]): Promise<Issued>;
   /** Makes a new key and a certificate for this control plane, reachable under the DNS names and addresses given. */
   issueServer(dnsNames: readonly string[], addresses: readonly string[]): Promise<ServerIdentity>;
 }
@@ -130,11 +134,13 @@ export async function openAuthority(options: AuthorityOptions): Promise<Authorit
     trustDomain,
     trustBundle: [new Uint8Array(root.certificate.rawData)],
     rootKeyHash: new Uint8Array(createHash('sha256').update(spki(root.certificate.publicKey)).digest()),
-    async sign(publicKey, namespace, serviceAccount) {
+    async sign(publicKey, namespace, serviceAccount, dnsNames = []) {
       const spiffe = formatSpiffeId({ trustDomain, namespace, serviceAccount });
       if (!spiffe.ok) throw new Error(spiffe.error);
       if (isReserved(namespace, serviceAccount)) throw new Error(`${spiffe.id} is the control plane's own identity`);
+      // One URI name and no more (X509-SVID §2); DNS names may stand beside it.
       const names: JsonGeneralNames = [{ type: 'url', value: spiffe.id }];
+      for (const value of dnsNames) names.push({ type: 'dns', value });
       const usages = [ExtendedKeyUsage.serverAuth, ExtendedKeyUsage.clientAuth];
       const { certificate, expiresAtMs } = await certify(publicKey, names, usages);
       return { chain: [new Uint8Array(certificate.rawData)], spiffeId: spiffe.id, expiresAtMs };

@@ -31,6 +31,8 @@ export interface IssuerParts {
   readonly tokens: TokenStore;
   readonly revocations: Pick<RevocationStore, 'refusal'>;
   readonly limit: SignLimit;
+  /** The DNS names that an attested workload's certificate gets, by what the policies say now. */
+  readonly dnsNames: (namespace: string, serviceAccount: string) => readonly string[];
 }
 
 interface Attested {
@@ -57,7 +59,9 @@ export async function issueCertificate(
     const redeemed = parts.tokens.redeem(attested.token, new Uint8Array(checked.publicKey.rawData));
     if (!redeemed.ok) return refuse('UNAUTHENTICATED', redeemed.error);
   }
-  const issued = await parts.authority.sign(checked.publicKey, attested.namespace, attested.serviceAccount);
+  const { namespace, serviceAccount } = attested;
+  const dnsNames = parts.dnsNames(namespace, serviceAccount);
+  const issued = await parts.authority.sign(checked.publicKey, namespace, serviceAccount, dnsNames);
   return { ok: true, issued };
 }
 

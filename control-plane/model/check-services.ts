@@ -35,6 +35,7 @@ export function checkServices(
     checkName(service, report);
     checkPorts(service, report);
     checkEndpoints(service, services, report);
+    checkRoots(service, report);
     checkEjection(service, report);
     checkTranscoding(service, report);
   }
@@ -126,6 +127,26 @@ function comesBack({ name }: Resource<'Service'>): [message: string, fix: string
     `port ${OUTBOUND_PORT} of localhost is the caller's own sidecar: a call to ${name} would come back to it, for ever`,
     'write the port of the application',
   ];
+}
+
+/** Roots of which no connection makes use. */
+function checkRoots(service: Resource<'Service'>, report: Report): void {
+  const { caFile, ports = [] } = service.message.spec ?? {};
+  if (!caFile) return;
+  if (viaSidecar(service))
+    report(
+      service,
+      'spec.caFile',
+      "these endpoints have sidecars, which callers verify by the mesh's own roots",
+      'remove it, or write where the servers are: `static` or `dns`',
+    );
+  else if (!ports.some(({ tls }) => tls === TlsMode.SIMPLE))
+    report(
+      service,
+      'spec.caFile',
+      'no port is SIMPLE, so no server is verified by these roots',
+      'remove it, or write `tls: SIMPLE`',
+    );
 }
 
 function checkEjection(service: Resource<'Service'>, report: Report): void {

@@ -141,6 +141,7 @@ function addService(service: Resource<'Service'>, trustDomain: string, add: Add)
     ),
     localPort: spec.localPort,
     transcodedServices: spec.transcoding?.services ?? [],
+    caPem: service.caPem,
   });
   if (spec.loadBalancing) message.loadBalancing = spec.loadBalancing;
   if (spec.connectionPool) message.connectionPool = spec.connectionPool;

@@ -58,7 +58,7 @@ export type Resource<K extends Kind = Kind> = K extends Kind
       readonly name: string;
       readonly message: MessageShape<(typeof SCHEMAS)[K]>;
       readonly place: Place;
-      /** PEM text of a Provider's `ca_file`; empty without one. */
+      /** PEM text of the `ca_file` of a Provider or Service; empty without one. */
       readonly caPem: string;
     }
   : never;

@@ -1,7 +1,7 @@
 // A directory of policy files becomes resources and problems. The only part of the policy source that touches a disk.
-import { X509Certificate } from 'node:crypto';
 import { lstat, readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, extname, isAbsolute, join, relative, resolve, sep } from 'node:path';
+import { rootsMistake } from '../../proto/kit/roots.ts';
 import { check } from '../model/check.ts';
 import type { Problem, Resource } from '../model/resource.ts';
 import { problemAt, resourceId } from '../model/resource.ts';
@@ -106,39 +106,33 @@ function fileProblem(file: string, message: string, fix: string): Problem {
 
 /** Reads the files that a policy names, so that everything behind this point is pure. */
 async function attach(directory: string, resource: Resource): Promise<{ resource: Resource; problems: Problem[] }> {
-  if (resource.kind === 'Provider' && resource.message.spec?.caFile) {
-    const path = 'spec.caFile';
-    const read = await readAttached(directory, resource, path, resource.message.spec.caFile);
-    if ('fix' in read) return { resource, problems: [read] };
-    const caPem = new TextDecoder().decode(read);
-    const wrong = certificateMistake(caPem);
-    if (wrong === null) return { resource: { ...resource, caPem }, problems: [] };
-    return { resource, problems: [problemAt(resource, path, wrong, 'name a file of PEM certificates')] };
-  }
-  const descriptors = resource.kind === 'Service' ? resource.message.spec?.transcoding?.descriptors : undefined;
-  if (resource.kind !== 'Service' || descriptors?.case === undefined) return { resource, problems: [] };
-  const path = `spec.transcoding.${descriptors.case}`;
-  const read =
-    descriptors.case === 'descriptorSetFile'
-      ? await readAttached(directory, resource, path, descriptors.value)
-      : descriptors.value;
-  if ('fix' in read) return { resource, problems: [read] };
-  resource.message.spec!.transcoding!.descriptors = { case: 'descriptorSet', value: read };
-  return { resource, problems: [] };
+  const problems: Problem[] = [];
+  const caPem = await readRoots(directory, resource, problems);
+  await readDescriptors(directory, resource, problems);
+  return { resource: caPem === '' ? resource : { ...resource, caPem }, problems };
 }
 
-/** What keeps a PEM text from being roots to trust; null when nothing does. One bad certificate would fail every handshake. */
-function certificateMistake(pem: string): string | null {
-  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]*(?:-----END CERTIFICATE-----)?/g);
-  if (blocks === null) return 'holds no PEM certificate';
-  for (const [i, block] of blocks.entries()) {
-    try {
-      new X509Certificate(block);
-    } catch {
-      return `certificate ${i + 1} of ${blocks.length} cannot be read`;
-    }
-  }
-  return null;
+/** PEM text of `ca_file`; empty without one, or after reporting. */
+async function readRoots(directory: string, resource: Resource, problems: Problem[]): Promise<string> {
+  if (resource.kind !== 'Provider' && resource.kind !== 'Service') return '';
+  const name = resource.message.spec?.caFile ?? '';
+  if (name === '') return '';
+  const path = 'spec.caFile';
+  const read = await readAttached(directory, resource, path, name);
+  const caPem = 'fix' in read ? '' : new TextDecoder().decode(read);
+  const wrong = 'fix' in read ? null : rootsMistake(caPem);
+  if ('fix' in read) problems.push(read);
+  if (wrong !== null) problems.push(problemAt(resource, path, wrong, 'name a file of PEM certificates'));
+  return wrong === null ? caPem : '';
+}
+
+async function readDescriptors(directory: string, resource: Resource, problems: Problem[]): Promise<void> {
+  const transcoding = resource.kind === 'Service' ? resource.message.spec?.transcoding : undefined;
+  if (transcoding?.descriptors.case !== 'descriptorSetFile') return;
+  const path = 'spec.transcoding.descriptorSetFile';
+  const read = await readAttached(directory, resource, path, transcoding.descriptors.value);
+  if ('fix' in read) problems.push(read);
+  else transcoding.descriptors = { case: 'descriptorSet', value: read };
 }
 
 async function readAttached(

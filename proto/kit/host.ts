@@ -67,6 +67,26 @@ export function hostsOf(namespace: string, name: string, callerNamespace: string
   return hosts;
 }
 
+/** Services in one certificate: both sides send theirs in every handshake, and the names of 64 are about 5 KiB. */
+export const CERTIFICATE_SERVICES_MAX = 64;
+
+/**
+ * The DNS names in the certificate of whoever serves these Services, for clients that verify names: their complete hosts,
+ * and the server names of their ports (`port.name.namespace`) by a wildcard, which holds for ports to come (RFC 6125
+ * §6.4.3). Not the bare name: in another namespace it means another Service. Of more than the maximum the first by name.
+ * @param services resource names, `namespace/name`.
+ */
+export function certificateNames(services: readonly string[]): string[] {
+  return [...services]
+    .sort()
+    .slice(0, CERTIFICATE_SERVICES_MAX)
+    .flatMap((service) => {
+      const [namespace, name] = service.split('/');
+      const host = `${name}.${namespace}`;
+      return [host, `${host}.${MESH_DOMAIN}`, `*.${host}`];
+    });
+}
+
 function withPort(host: string, rest: string): HostPort | null {
   if (rest === '') return { host, port: null };
   if (!/^:\d{1,5}$/.test(rest)) return null;

@@ -6,6 +6,7 @@ const SEQUENCE = 0x30;
 const OCTET_STRING = 0x04;
 const OBJECT_IDENTIFIER = 0x06;
 const EXTENSIONS = 0xa3;
+const DNS_NAME = 0x82;
 const URI_NAME = 0x86;
 
 /** 2.5.29.17, subjectAltName. */
@@ -34,6 +35,19 @@ export function uriName(certificate: Buffer): string | null {
     if (found !== null || name.content.length === 0) return null;
     for (const byte of name.content) if (byte <= 0x20 || byte >= 0x7f) return null;
     found = name.content.toString('latin1');
+  }
+  return found;
+}
+
+/** The DNS names of a certificate, in its order; none of one that does not parse. */
+export function dnsNames(certificate: Buffer): string[] {
+  const names = subjectAltNames(certificate);
+  const found: string[] = [];
+  for (let at = 0; names !== null && at < names.length; ) {
+    const name = element(names, at);
+    if (name === null) return [];
+    at = name.end;
+    if (name.tag === DNS_NAME) found.push(name.content.toString('latin1'));
   }
   return found;
 }

@@ -10,6 +10,7 @@ import {
   TlsMode,
   TlsVersion,
 } from '../../proto/gen/weft/policy/v1/service_pb.js';
+import { rootsMistake } from '../../proto/kit/roots.ts';
 import { Secret } from '../ai/secret.ts';
 import type { Prices } from '../ai/usage.ts';
 import { LIMITS } from '../base/limits.ts';
@@ -83,6 +84,7 @@ export function compileService(message: Service, errors: CompileError[]): Compil
   if (!namespace || !name || more !== undefined) {
     errors.push({ path: 'name', message: `${message.name} is not a resource name: \`namespace/name\`` });
   }
+  checkRoots(message.caPem, errors);
   const identities = new Set(message.identities);
   const ports = message.ports.map((port, i) => {
     checkPort(port, `ports[${i}]`, errors);
@@ -108,6 +110,12 @@ export function compileService(message: Service, errors: CompileError[]): Compil
         ports,
         dns: dns === undefined ? null : { host: dns.host, port: dns.port, refreshMs },
       };
+}
+
+/** Empty: the public ones. What is no root would fail each handshake, one by one and later. */
+function checkRoots(caPem: string, errors: CompileError[]): void {
+  const wrong = caPem === '' ? null : rootsMistake(caPem);
+  if (wrong !== null) errors.push({ path: 'ca_pem', message: `the roots of ca_file: ${wrong}` });
 }
 
 function checkPort(port: ServicePort, path: string, errors: CompileError[]): void {
@@ -146,7 +154,7 @@ function settingsOf(
     sendProxy: sendProxyOf(port),
     meshName,
     serverName: message.dns?.host ?? '',
-    rootsPem: '',
+    rootsPem: message.caPem,
     minVersion: TLS_VERSIONS[port.minTlsVersion],
     identities,
     balancing: message.loadBalancing?.policy === LoadBalancingPolicy.ROUND_ROBIN ? 'roundRobin' : 'leastRequest',
@@ -201,6 +209,7 @@ export interface CompiledProvider {
 
 export function compileProvider(message: Provider, errors: CompileError[]): CompiledProvider | null {
   reportUnknown(message, '', errors);
+  checkRoots(message.caPem, errors);
   const spec = message.spec;
   if (spec?.format !== ProviderFormat.OPENAI_CHAT) {
     errors.push({ path: 'spec.format', message: 'not a format that this sidecar speaks: PROVIDER_FORMAT_OPENAI_CHAT' });

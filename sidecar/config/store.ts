@@ -7,7 +7,8 @@ import { type Service, ServiceSchema, SnapshotSchema } from '../../proto/gen/wef
 import { readPrivateFile, writePrivateFile } from '../../proto/kit/private-file.ts';
 import type { ResourceBytes } from '../base/messages.ts';
 
-const SERVICE = `type.googleapis.com/${ServiceSchema.typeName}`;
+/** Of Services on the wire. */
+export const SERVICE_TYPE = `type.googleapis.com/${ServiceSchema.typeName}`;
 
 /** The format of snapshots that this version reads and writes. */
 const SNAPSHOT_FORMAT = 1;
@@ -149,10 +150,15 @@ export function localPorts(store: ResourceStore): { readonly service: string; re
   );
 }
 
+/** Resource names of the Services in force that an identity may serve. */
+export function servedBy(store: ResourceStore, spiffeId: string): string[] {
+  return servicesOf(store).flatMap(({ name, identities }) => (identities.includes(spiffeId) ? [name] : []));
+}
+
 /** What does not decode was refused, which the workers have said, and is left out. */
 function servicesOf(store: ResourceStore): Service[] {
   return [...store.all()].flatMap(({ typeUrl, bytes }) => {
-    if (typeUrl !== SERVICE) return [];
+    if (typeUrl !== SERVICE_TYPE) return [];
     try {
       return [fromBinary(ServiceSchema, bytes)];
     } catch {

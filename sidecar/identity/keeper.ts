@@ -15,6 +15,9 @@ const RETRY_MAX_MS = 300_000;
 /** Full jitter may give nearly nothing; a control plane that refuses is not asked in a loop. */
 const RETRY_MIN_MS = 500;
 
+/** A renewal out of turn comes within 5 s: the workloads of a Service hear of a change together, and the control plane signs 50 a second. */
+const RENEW_SOON_MS = 5_000;
+
 /** Node's timers hold 24.8 days; what is due later is looked at again then. */
 const TIMER_MS_MAX = 2 ** 31 - 1;
 
@@ -32,19 +35,32 @@ export function renewalAtMs(fromMs: number, untilMs: number, random: Random): nu
   return fromMs + (untilMs - fromMs) * (RENEW_AT + RENEW_JITTER * random());
 }
 
-/** Renews from now on; returns how to stop. */
-export function keepRenewed(first: HeldIdentity, parts: KeeperParts): () => void {
+/** A renewal that goes on until it is stopped. */
+export interface Keeper {
+  /** The certificate does not say all that it should: a new one within {@link RENEW_SOON_MS}. */
+  renewSoon(): void;
+  stop(): void;
+}
+
+/** Renews from now on. */
+export function keepRenewed(first: HeldIdentity, parts: KeeperParts): Keeper {
   let identity = first;
   let dueMs = renewalAtMs(first.notBeforeMs, first.notAfterMs, parts.random);
+  /** Out of turn; infinite: not asked for since the last renewal began. */
+  let soonMs = Number.POSITIVE_INFINITY;
+  let running = false;
   let failures = 0;
   let stopped = false;
   let timer: NodeJS.Timeout;
   const arm = (): void => {
-    timer = setTimeout(() => void run(), Math.min(Math.max(dueMs - parts.now(), 0), TIMER_MS_MAX));
+    const waitMs = Math.min(dueMs, soonMs) - parts.now();
+    timer = setTimeout(() => void run(), Math.min(Math.max(waitMs, 0), TIMER_MS_MAX));
     timer.unref();
   };
   const run = async (): Promise<void> => {
-    if (parts.now() >= dueMs) {
+    if (parts.now() >= Math.min(dueMs, soonMs)) {
+      running = true;
+      soonMs = Number.POSITIVE_INFINITY;
       try {
         const renewed = await parts.renew(identity);
         if (stopped) return;
@@ -59,11 +75,21 @@ export function keepRenewed(first: HeldIdentity, parts: KeeperParts): () => void
         if (!stopped) parts.onFailure(error as Error, retryMs);
       }
     }
+    running = false;
     if (!stopped) arm();
   };
   arm();
-  return () => {
-    stopped = true;
-    clearTimeout(timer);
+  return {
+    renewSoon() {
+      soonMs = Math.min(soonMs, parts.now() + RENEW_SOON_MS * parts.random());
+      // What is under way was perhaps asked for before the reason: another one follows.
+      if (running || stopped) return;
+      clearTimeout(timer);
+      arm();
+    },
+    stop() {
+      stopped = true;
+      clearTimeout(timer);
+    },
   };
 }

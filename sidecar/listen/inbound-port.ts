@@ -17,13 +17,29 @@ export interface InboundPort {
 /** Between sidecars: `port.service.namespace`, in canonical form. */
 const SERVER_NAME = /^([1-9]\d{0,4})\.([a-z0-9-]{1,63})\.([a-z0-9-]{1,63})$/;
 
+/** What ordinary clients call a Service: its complete hosts, which its certificate names, too. */
+const HOST = /^([a-z0-9-]{1,63})\.([a-z0-9-]{1,63})(?:\.mesh)?$/;
+
 /** The port that a server name (SNI) means; null when no application here answers to it. */
 export function portOf(snapshot: Snapshot, serverName: string): InboundPort | null {
   const parts = SERVER_NAME.exec(serverName);
-  if (parts === null) return null;
+  if (parts === null) return simplePort(snapshot, serverName);
   const service = `${parts[3]}/${parts[2]}`;
   const own = snapshot.ownServices.get(service)?.ports.get(Number(parts[1]));
-  return own === undefined ? null : { service, own };
+  return own === undefined ? simplePort(snapshot, serverName) : { service, own };
+}
+
+/** The port that the host of a Service means to whoever knows no other server names: its only one with TLS SIMPLE. */
+function simplePort(snapshot: Snapshot, host: string): InboundPort | null {
+  const parts = HOST.exec(host);
+  const service = parts === null ? '' : `${parts[2]}/${parts[1]}`;
+  let found: InboundPort | null = null;
+  for (const own of snapshot.ownServices.get(service)?.ports.values() ?? []) {
+    if (own.tls !== 'simple') continue;
+    if (found !== null) return null;
+    found = { service, own };
+  }
+  return found;
 }
 
 /**

@@ -6,7 +6,7 @@ import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, wr
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { connect, createServer, type TLSSocket } from 'node:tls';
+import { checkServerIdentity, connect, createServer, type TLSSocket } from 'node:tls';
 import {
   BasicConstraintsExtension,
   X509Certificate as Certificate,
@@ -29,7 +29,9 @@ import { issueCertificate } from '../../../control-plane/identity/issuer.ts';
 import { RevocationStore } from '../../../control-plane/identity/revocations.ts';
 import { SIGN_BURST, SIGN_RATE_PER_SECOND, SignLimit } from '../../../control-plane/identity/sign-limit.ts';
 import { TokenStore } from '../../../control-plane/identity/tokens.ts';
+import { certificateNames } from '../../../proto/kit/host.ts';
 import { encodeJoinToken } from '../../../proto/kit/join-token.ts';
+import { dnsNames, uriName } from '../../../proto/kit/san.ts';
 
 const P256 = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 const RSA = { name: 'RSASSA-PKCS1-v1_5', publicExponent: new Uint8Array([1, 0, 1]) };
@@ -133,6 +135,21 @@ describe('workload certificate', () => {
     expect([...(leaf.keyUsage ?? [])].sort()).toEqual(['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2']);
     const root = new X509Certificate(authority.trustBundle[0] ?? '');
     expect(leaf.checkIssued(root) && leaf.verify(root.publicKey)).toBe(true);
+  });
+
+  test('names Services beside the one identity, which stays what it is to the mesh', async () => {
+    const authority = await open();
+    const checked = await checkCsr((await request()).csr);
+    if (!checked.ok) throw new Error(checked.error);
+    const names = certificateNames(['shop/orders', 'shop/a']);
+    const issued = await authority.sign(checked.publicKey, 'shop', 'orders', names);
+    const leaf = new X509Certificate(issued.chain[0] ?? '');
+    expect(uriName(leaf.raw)).toBe('spiffe://mesh.test/ns/shop/sa/orders');
+    expect(dnsNames(leaf.raw)).toEqual(names);
+    for (const host of ['orders.shop', 'orders.shop.mesh', '8080.orders.shop', 'a.shop'])
+      expect([host, checkServerIdentity(host, leaf.toLegacyObject() as never)]).toEqual([host, undefined]);
+    for (const host of ['orders', 'stock.shop', 'shop', 'x.8080.orders.shop'])
+      expect(checkServerIdentity(host, leaf.toLegacyObject() as never)).toBeInstanceOf(Error);
   });
 
   test('is valid from a minute ago for 24 h, or as configured, never beyond the root', async () => {
@@ -258,7 +275,7 @@ describe('issueCertificate', () => {
     if (!made.ok) throw new Error(made.error);
     const text = encodeJoinToken(made.token);
     const revocations = new RevocationStore({ dataDir, trustDomain: 'mesh.test', now, certificateTtlMs: 3_600_000 });
-    return { parts: { authority, tokens, revocations, limit: new SignLimit(now, 1, burst) }, text };
+    return { parts: { authority, tokens, revocations, limit: new SignLimit(now, 1, burst), dnsNames: () => [] }, text };
   }
 
   test('a join token gives one certificate, and a bad request does not use it up', async () => {
@@ -310,6 +327,25 @@ describe('issueCertificate', () => {
     given.revocations.revoke({ serial: '0a', spiffeId: '' }, '');
     expect(await issueCertificate(given, peer, csr)).toMatchObject({ code: 'UNAUTHENTICATED' });
     expect(await issueCertificate(given, { ...peer, serial: '0B' }, csr)).toMatchObject({ ok: true });
+  });
+
+  test('the names of Services are those of the attested account, for join and renewal', async () => {
+    const { parts: given, text } = await parts();
+    const asked: string[] = [];
+    const dnsNames = (...account: string[]) => {
+      asked.push(account.join('/'));
+      return ['orders.shop'];
+    };
+    const spiffeId = 'spiffe://mesh.test/ns/shop/sa/other';
+    for (const credential of [
+      { kind: 'joinToken', text } as const,
+      { kind: 'peerCertificate', spiffeId, serial: '0A' } as const,
+    ]) {
+      const outcome = await issueCertificate({ ...given, dnsNames }, credential, (await request()).csr);
+      if (!outcome.ok) throw new Error(outcome.error);
+      expect(new X509Certificate(outcome.issued.chain[0] ?? '').subjectAltName).toContain('DNS:orders.shop');
+    }
+    expect(asked).toEqual(['shop/orders', 'shop/other']);
   });
 
   test('who proves nothing spends nothing of the limit; who is over it keeps the token', async () => {

@@ -1,7 +1,7 @@
 // Providers, Models and Telemetry that lead nowhere, back to the sidecar, or say nothing.
 import { rootCertificates } from 'node:tls';
 import { expect, test } from 'vitest';
-import { type Mistake, model, provider, read, shown } from '../../support/policies.ts';
+import { type Mistake, model, provider, read, service, shown } from '../../support/policies.ts';
 
 const CASES: readonly Mistake[] = [
   [
@@ -79,12 +79,18 @@ test.each([
     'certificate 2 of 2 cannot be read',
   ],
   ['two roots', `${rootCertificates[0]}\n${rootCertificates[1]}\n`, undefined],
-])('roots of a Provider: %s', async (_what, pem, message) => {
-  const { problems } = await read({
+])('roots of a Provider or a Service: %s', async (_what, pem, message) => {
+  const outside = '  ports: [{ port: 443, tls: SIMPLE }]\n  dns: { host: a.example }\n  caFile: roots.pem\n';
+  const { problems, resources } = await read({
     'p.yaml': provider('  baseUrl: https://h/v1\n  caFile: roots.pem\n'),
+    's.yaml': service(outside),
     'roots.pem': pem,
   });
-  expect(problems.map((p) => `${p.line}:${p.column} ${p.message}`)).toEqual(message ? [`6:11 ${message}`] : []);
+  const at = ['6:11', '6:11'];
+  expect(problems.map((p) => `${p.line}:${p.column} ${p.message}`)).toEqual(
+    message ? at.map((place) => `${place} ${message}`) : [],
+  );
+  expect(resources.map(({ caPem }) => caPem)).toEqual(message ? [] : [pem, pem]);
 });
 
 test('two Models that lead to each other are shown with the whole way', async () => {

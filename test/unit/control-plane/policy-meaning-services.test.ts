@@ -119,6 +119,18 @@ const CASES: readonly Mistake[] = [
     '5:16 spec.dns.host | call it by a Route',
   ],
   [
+    'roots for sidecars',
+    service('  ports: [{ port: 80, tls: SIMPLE }]\n  caFile: a.pem\n'),
+    '5:11 spec.caFile | correct the name; it is relative to the policy file',
+    '5:11 spec.caFile | remove it, or write where the servers are: `static` or `dns`',
+  ],
+  [
+    'roots for a port that is not SIMPLE',
+    service('  ports: [{ port: 80, tls: OFF }]\n  dns: { host: a.example }\n  caFile: ../a.pem\n'),
+    '6:11 spec.caFile | move the file beside the policy',
+    '6:11 spec.caFile | remove it, or write `tls: SIMPLE`',
+  ],
+  [
     'JSON to a port without gRPC',
     service('  ports: [{ port: 80 }]\n  transcoding: { descriptorSet: CgA= }\n'),
     '5:16 spec.transcoding | set `protocol: GRPC` on the port',

@@ -1,13 +1,14 @@
 // When a certificate is renewed, with a clock that the test moves: at half of its life, again after a failure, and never
 // in a loop.
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { type KeeperParts, keepRenewed, renewalAtMs } from '../../../sidecar/identity/keeper.ts';
+import { type Keeper, type KeeperParts, keepRenewed, renewalAtMs } from '../../../sidecar/identity/keeper.ts';
 import type { HeldIdentity } from '../../../sidecar/identity/stored.ts';
 
 const HOUR_MS = 3_600_000;
 const MINUTE_MS = 60_000;
 
 let stop: () => void;
+let keeper: Keeper;
 let renewals: number[];
 let failures: number[];
 /** What `renew` throws; null: it gives a certificate. */
@@ -57,7 +58,8 @@ function keep(first: HeldIdentity): void {
     now: Date.now,
     random: () => random,
   };
-  stop = keepRenewed(first, parts);
+  keeper = keepRenewed(first, parts);
+  stop = keeper.stop;
 }
 
 test.each([
@@ -136,7 +138,7 @@ test('once stopped nothing is asked, and an answer that was under way is dropped
   expect(renewals).toEqual([]);
   let answer: (identity: HeldIdentity) => void = () => {};
   const onRenewed = vi.fn();
-  stop = keepRenewed(identity(0), {
+  ({ stop } = keepRenewed(identity(0), {
     renew: () =>
       new Promise((resolve) => {
         answer = resolve;
@@ -145,10 +147,55 @@ test('once stopped nothing is asked, and an answer that was under way is dropped
     onFailure: () => {},
     now: Date.now,
     random: () => 0.5,
-  });
+  }));
   await vi.advanceTimersByTimeAsync(1);
   stop();
   answer(identity(Date.now()));
   await vi.advanceTimersByTimeAsync(1);
   expect(onRenewed).not.toHaveBeenCalled();
+});
+
+test('a renewal out of turn comes within five seconds, and the next one at half of the new life', async () => {
+  random = 0.5;
+  keep(identity(0));
+  keeper.renewSoon();
+  keeper.renewSoon();
+  await vi.advanceTimersByTimeAsync(2_499);
+  expect(renewals).toEqual([]);
+  await vi.advanceTimersByTimeAsync(11 * HOUR_MS);
+  expect(renewals).toEqual([2_500]);
+  await vi.advanceTimersByTimeAsync(2 * HOUR_MS);
+  expect(renewals).toHaveLength(2);
+});
+
+test('one that is asked for while another is under way follows it', async () => {
+  const answers: ((identity: HeldIdentity) => void)[] = [];
+  keeper = keepRenewed(identity(0), {
+    renew: () => new Promise((resolve) => void answers.push(resolve)),
+    onRenewed: () => {},
+    onFailure: () => {},
+    now: Date.now,
+    random: () => 0.5,
+  });
+  ({ stop } = keeper);
+  keeper.renewSoon();
+  await vi.advanceTimersByTimeAsync(2_500);
+  expect(answers).toHaveLength(1);
+  keeper.renewSoon();
+  await vi.advanceTimersByTimeAsync(2_500);
+  expect(answers).toHaveLength(1);
+  answers[0]?.(identity(Date.now()));
+  await vi.advanceTimersByTimeAsync(1);
+  expect(answers).toHaveLength(2);
+});
+
+test('one that fails is tried again as any other', async () => {
+  failure = new Error('no control plane');
+  keep(identity(0));
+  keeper.renewSoon();
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(failures.length).toBeGreaterThan(1);
+  failure = null;
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(renewals).toHaveLength(1);
 });

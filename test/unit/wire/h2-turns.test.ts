@@ -21,8 +21,8 @@ class Narrow implements ByteConnection {
   room = 0;
   order: number[] = [];
 
-  pass(piece: Uint8Array): boolean {
-    return this.write(piece);
+  pass(): boolean {
+    return this.write();
   }
 
   write(): boolean {
