@@ -4,6 +4,7 @@
 import { LIMITS } from '../base/limits.ts';
 import type { ListenerConfig } from '../base/messages.ts';
 import { serveHttp1 } from '../wire/http1/server.ts';
+import { KEEPALIVE_MS, MESH_KEEPALIVE_MS } from '../wire/http2/limits.ts';
 import { serveHttp2 } from '../wire/http2/server.ts';
 import type { ByteConnection } from '../wire/socket.ts';
 import type { StreamAcceptor } from '../wire/stream.ts';
@@ -56,6 +57,7 @@ export function serveConnection(
   settings: ConnectionSettings,
 ): void {
   const { listener, scheme, streamsMax } = settings;
+  const isPeer = listener === 'inbound' && streamsMax === LIMITS.peerStreamsMax;
   const life = new ConnectionLife(context, listener, () => connection.drain());
   const counted: StreamAcceptor = (stream) => {
     life.onRequest(protocol);
@@ -69,6 +71,7 @@ export function serveConnection(
           scheme,
           wheel: context.wheel,
           maxConcurrentStreams: streamsMax,
+          keepaliveMs: isPeer ? MESH_KEEPALIVE_MS : KEEPALIVE_MS,
           onMalformed,
           onGuard: (name) => context.guard(listener, name),
           onClose,
@@ -81,9 +84,8 @@ export function serveConnection(
           onMalformed,
           onClose,
         });
-  const isStranger = listener === 'inbound' && streamsMax === LIMITS.strangerStreamsMax;
   const pace = new Pace({
-    pace: (bytesMin) => connection.pace(bytesMin, isStranger),
+    pace: (bytesMin) => connection.pace(bytesMin, listener === 'inbound' && !isPeer),
     get unreadBytes() {
       return wire.bufferedBytes;
     },

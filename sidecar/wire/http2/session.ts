@@ -1,5 +1,5 @@
-// The connection, shared by both roles: the life of streams, and every rule whose breach ends a stream or the
-// connection (RFC 9113 §5, §6). A role adds who opens streams and what a header block means.
+// The connection, shared by both roles: the life of its streams, and how a stream or the connection ends when the peer
+// breaks a rule (RFC 9113 §5). What comes in is read by incoming.ts; a role adds who opens streams and what a header block means.
 
 import { performance } from 'node:perf_hooks';
 import { ProxyError } from '../error.ts';
@@ -7,21 +7,18 @@ import type { HeaderList } from '../headers.ts';
 import type { ByteConnection } from '../socket.ts';
 import type { Head } from '../stream.ts';
 import { ConnectionTimer, type Waiting } from '../timers.ts';
-import * as control from './control-frames.ts';
 import { FloodGuard } from './flood.ts';
 import * as frames from './frames.ts';
-import { CODE, FLAG, FRAME, SETTING } from './frames.ts';
-import { type BlockHost, HeaderBlocks } from './header-blocks.ts';
-import { HpackDecoder } from './hpack-decoder.ts';
+import { CODE, FRAME, SETTING } from './frames.ts';
+import { HeldHeads } from './held-heads.ts';
+import { Incoming } from './incoming.ts';
 import type { FloodKind } from './limits.ts';
 import * as limits from './limits.ts';
-import { trailerFields } from './message.ts';
 import { type Http2Timeouts, Pinger, type PingHost } from './ping.ts';
 import { ReceiveWindow, ResetMemory } from './receive-window.ts';
-import { FRAMING, MESSAGE, type Rejection } from './reject.ts';
-import { peerReset } from './reset-codes.ts';
+import type { Rejection } from './reject.ts';
 import { Sender, type SenderHost } from './sender.ts';
-import { countBody, Http2Stream, type StreamHost } from './stream.ts';
+import { Http2Stream, type StreamHost } from './stream.ts';
 import { StreamTable } from './stream-table.ts';
 
 /** What a role does. */
@@ -42,21 +39,8 @@ export interface SessionRole {
   onClose(): void;
 }
 
-/** A head that waits for the peer's settings. */
-interface HeldHead {
-  readonly stream: Http2Stream;
-  readonly head: Head;
-  readonly end: boolean;
-}
-
-const NO_EXTENDED_CONNECT = new ProxyError(
-  'noUpgrade',
-  'local',
-  'the upstream speaks HTTP/2 without extended CONNECT (SETTINGS_ENABLE_CONNECT_PROTOCOL, RFC 8441); let it offer that, or declare the Service HTTP1',
-);
-
 /** One connection. */
-export class Http2Session implements StreamHost, SenderHost, BlockHost, PingHost {
+export class Http2Session implements StreamHost, SenderHost, PingHost {
   readonly streams = new StreamTable();
   /** The highest stream the peer opened (server), or we did (client). */
   lastStreamId = 0;
@@ -67,29 +51,23 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost, PingHost
   readonly socket: ByteConnection;
   readonly role: SessionRole;
   readonly sender: Sender;
-  private readonly decoder = new HpackDecoder();
   private readonly guard = new FloodGuard(() => performance.now());
-  private readonly reader: frames.FrameReader;
-  private readonly blocks: HeaderBlocks;
+  private readonly incoming: Incoming;
   private readonly timer: ConnectionTimer;
   readonly pinger: Pinger;
-  private readonly resets = new ResetMemory();
-  private readonly receiveWindow: ReceiveWindow;
-  private settled = false;
-  private heldHeads: HeldHead[] | null = null;
+  /** Streams that we reset, whose late frames are ignored. */
+  readonly resets = new ResetMemory();
+  readonly receiveWindow: ReceiveWindow;
+  private readonly heldHeads = new HeldHeads(this);
 
   constructor(socket: ByteConnection, role: SessionRole, timeouts: Http2Timeouts) {
     this.socket = socket;
     this.role = role;
     this.sender = new Sender(this, socket, this.guard);
-    this.blocks = new HeaderBlocks(this);
+    this.incoming = new Incoming(this);
     this.receiveWindow = new ReceiveWindow(socket);
     this.pinger = new Pinger(this, timeouts);
     this.timer = new ConnectionTimer(socket, timeouts, (waiting) => this.onTimeout(waiting));
-    this.reader = new frames.FrameReader(
-      (type, flags, id, bytes, from, to) => this.onFrame(type, flags, id, bytes, from, to),
-      () => this.fail(FRAMING.tooLong),
-    );
   }
 
   /** Announces our settings; `extra` are the role's own. */
@@ -111,7 +89,7 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost, PingHost
   receive(chunk: Uint8Array): void {
     if (this.closed) return;
     this.pinger.receivedBytes += chunk.length;
-    this.reader.push(chunk);
+    this.incoming.push(chunk);
     this.watch();
     if (this.socket.bufferedBytes > limits.UNSENT_BYTES_MAX) this.calm('unsent');
   }
@@ -119,7 +97,7 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost, PingHost
   /** Sets the timer to what the connection waits for now: PINGs and settings keep nothing alive. */
   watch(): void {
     if (this.closed) return;
-    if (!this.settled || this.blocks.openId !== 0 || this.reader.holdsHeaders) this.timer.wait('head');
+    if (this.incoming.isPartial) this.timer.wait('head');
     else this.timer.wait(this.streams.size > 0 ? 'busy' : 'idle');
   }
 
@@ -157,39 +135,17 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost, PingHost
   }
 
   sendHead(stream: Http2Stream, head: Head, end: boolean): void {
-    const isEarly = this.heldHeads !== null || (head.protocol !== '' && !this.peerConnectProtocol);
-    if (isEarly && !this.role.isServer) this.holdHead(stream, head, end);
-    else this.sender.sendHead(stream, head, end);
+    if (this.role.isServer || !this.heldHeads.takes(stream, head, end)) this.sender.sendHead(stream, head, end);
   }
 
-  /**
-   * Slow path: an extended CONNECT of which the peer's settings have not said that it is taken (RFC 8441 §3). Heads behind
-   * it wait, too, since a stream with a higher id would close its own (RFC 9113 §5.1.1).
-   */
-  private holdHead(stream: Http2Stream, head: Head, end: boolean): void {
-    stream.headHeld = true;
-    this.heldHeads ??= [];
-    this.heldHeads.push({ stream, head, end });
-    if (this.settled && this.heldHeads.length === 1) queueMicrotask(() => this.contained(() => this.releaseHeads()));
-  }
-
-  /** The peer's settings are known: what waited is sent, or fails. */
+  /** The peer's settings are known: what waited for them is sent, or fails. */
   releaseHeads(): void {
-    const held = this.heldHeads;
-    if (held === null || this.closed) return;
-    this.heldHeads = null;
-    for (const { stream, head, end } of held) {
-      stream.headHeld = false;
-      if (stream.dead) continue;
-      if (head.protocol !== '' && !this.peerConnectProtocol) {
-        this.forget(stream);
-        stream.fail(NO_EXTENDED_CONNECT);
-        continue;
-      }
-      this.sender.sendHead(stream, head, end);
-      this.sender.pump(stream);
-      stream.drained();
-    }
+    this.heldHeads.release();
+  }
+
+  /** Whether the peer's first settings have come. */
+  get settled(): boolean {
+    return this.incoming.settled;
   }
 
   pump(stream: Http2Stream): void {
@@ -247,15 +203,6 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost, PingHost
 
   contain(error: Error): void {
     this.socket.destroy(error);
-  }
-
-  /** Outside the socket's callbacks nothing else would contain a throw to this connection. */
-  private contained(task: () => void): void {
-    try {
-      task();
-    } catch (error) {
-      this.contain(error as Error);
-    }
   }
 
   sendGoaway(lastStreamId: number, code: number): void {
@@ -320,7 +267,7 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost, PingHost
 
   /** Why the last block's list is cut: it exceeded the decoded limits. */
   get listTooLarge(): boolean {
-    return this.decoder.tooLarge;
+    return this.incoming.listTooLarge;
   }
 
   /** Ends the receiving side; closes the stream when both are done. */
@@ -347,7 +294,8 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost, PingHost
     this.sendReset(stream, CODE.NO_ERROR);
   }
 
-  private forget(stream: Http2Stream): void {
+  /** The stream is over. */
+  forget(stream: Http2Stream): void {
     this.sender.drop(stream);
     if (!this.streams.delete(stream.id)) return;
     if (this.streams.size === 0) this.watch();
@@ -389,108 +337,5 @@ export class Http2Session implements StreamHost, SenderHost, BlockHost, PingHost
     this.failStreams(reason, kind);
     // GOAWAY goes out.
     this.socket.destroySoon();
-  }
-
-  private onFrame(type: number, flags: number, id: number, bytes: Uint8Array, from: number, to: number): boolean {
-    if (!this.settled) {
-      if (type !== FRAME.SETTINGS || (flags & FLAG.ACK) !== 0) {
-        this.fail(FRAMING.firstFrame);
-        return false;
-      }
-      this.settled = true;
-    }
-    const { openId } = this.blocks;
-    if (openId !== 0 && (type !== FRAME.CONTINUATION || id !== openId)) this.fail(FRAMING.blockCut);
-    else if (type === FRAME.HEADERS) this.blocks.onHeaders(flags, id, bytes, from, to);
-    else this.dispatch(type, flags, id, bytes.subarray(from, to));
-    return !this.closed;
-  }
-
-  private dispatch(type: number, flags: number, id: number, payload: Uint8Array): void {
-    switch (type) {
-      case FRAME.DATA:
-        return this.onData(flags, id, payload);
-      case FRAME.CONTINUATION:
-        return this.blocks.onContinuation(flags, id, payload);
-      case FRAME.PRIORITY:
-        return control.onPriority(this, id, payload);
-      case FRAME.RST_STREAM:
-        return this.onReset(id, payload);
-      case FRAME.SETTINGS:
-        return control.onSettings(this, flags, id, payload);
-      case FRAME.PUSH_PROMISE:
-        return this.fail(FRAMING.push);
-      case FRAME.PING:
-        return control.onPing(this, flags, id, payload);
-      case FRAME.PRIORITY_UPDATE:
-        return control.onPriorityUpdate(this, id, payload);
-      case FRAME.GOAWAY:
-        return control.onGoaway(this, id, payload);
-      case FRAME.WINDOW_UPDATE:
-        return control.onWindowUpdate(this, id, payload);
-      default:
-        this.spend('ignored');
-    }
-  }
-
-  private onData(flags: number, id: number, payload: Uint8Array): void {
-    if (id === 0 || this.isIdle(id)) return this.fail(FRAMING.dataIdle);
-    const data = frames.withoutPadding(flags, payload);
-    if (data === null) return this.fail(payload.length === 0 ? FRAMING.tooShort : FRAMING.padding);
-    // Credited on receipt, whatever becomes of it: a stalled stream must not stop its siblings.
-    if (!this.receiveWindow.take(payload.length)) return this.fail(FRAMING.connectionWindow);
-    const end = (flags & FLAG.END_STREAM) !== 0;
-    if (data.length === 0 && !end && !this.spend('emptyData')) return;
-    const stream = this.streams.get(id);
-    if (stream === undefined || stream.remoteEnded) {
-      if (!this.resets.has(id)) this.streamError(id, FRAMING.dataClosed);
-      else if (payload.length === 0) this.spend('ignored');
-      return;
-    }
-    stream.receiveWindow -= payload.length;
-    if (stream.receiveWindow < 0) return this.streamError(id, FRAMING.streamWindow);
-    if (!stream.headReceived) return this.streamError(id, MESSAGE.bodyFirst);
-    if (!countBody(stream, data.length, end)) return this.streamError(id, MESSAGE.body);
-    if (end) this.endRemote(stream);
-    stream.receive(data, end, payload.length);
-  }
-
-  /** A whole header block. */
-  onBlock(id: number, flags: number, bytes: Uint8Array, from: number, to: number): void {
-    const list = this.decoder.decode(bytes, from, to);
-    if (list === null) return this.fail(FRAMING.compression);
-    const end = (flags & FLAG.END_STREAM) !== 0;
-    const stream = this.streams.get(id);
-    if (stream === undefined && !(this.role.isServer && id % 2 === 1 && id > this.lastStreamId)) {
-      if (this.resets.has(id)) this.spend('ignored');
-      else if (this.isIdle(id)) this.fail(FRAMING.headersId);
-      else this.fail(FRAMING.headersClosed);
-      return;
-    }
-    if (stream?.remoteEnded) return this.streamError(id, FRAMING.headersClosed);
-    if (stream?.headReceived) return this.onTrailers(stream, list, end);
-    this.role.onHeaders(id, stream, list, end);
-  }
-
-  private onTrailers(stream: Http2Stream, list: HeaderList, end: boolean): void {
-    const { id } = stream;
-    const trailers: HeaderList = [];
-    const refused = trailerFields(list, trailers);
-    if (refused !== null) return this.streamError(id, refused);
-    if (!end) return this.streamError(id, MESSAGE.trailersOpen);
-    if (this.decoder.tooLarge) return this.streamError(id, MESSAGE.trailersLarge);
-    if (!countBody(stream, 0, true)) return this.streamError(id, MESSAGE.body);
-    this.endRemote(stream);
-    stream.receiveEnd(trailers.length > 0 ? trailers : null);
-  }
-
-  private onReset(id: number, payload: Uint8Array): void {
-    if (payload.length !== 4) return this.fail(FRAMING.resetLength);
-    if (id === 0 || this.isIdle(id)) return this.fail(FRAMING.resetIdle);
-    if (!this.spend('rapidReset')) return;
-    const stream = this.streams.get(id);
-    if (stream === undefined) return;
-    this.forget(stream);
-    stream.fail(peerReset(this.role.isServer, frames.readUint32(payload, 0)));
   }
 }
