@@ -20,6 +20,7 @@ import { grpcDefinition } from '../proto/kit/grpc-definition.ts';
 import type { Account } from './certificates.ts';
 
 const TYPE_URLS = [
+  mesh.ServiceHostsSchema,
   mesh.ServiceSchema,
   mesh.EndpointSchema,
   mesh.RouteSchema,

@@ -12,7 +12,7 @@ import { RejectionSchema } from '../../proto/gen/weft/api/v1/api_pb.js';
 import type { Index, IndexView } from '../index/index.ts';
 import { type DeltaError, type DeltaOutcome, type DeltaResponse, DeltaSubscription } from './subscription.ts';
 
-/** Types one stream may ask for: Weft's own are nine; more is a client gone wrong. */
+/** Types one stream may ask for: Weft's own are eleven; more is a client gone wrong. */
 export const STREAM_TYPES_MAX = 32;
 
 /** One resource that a sidecar refused, and why, in its own words. */

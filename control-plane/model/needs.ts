@@ -7,6 +7,7 @@ import * as mesh from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import type { AuthorizationRule, Caller, Operation } from '../../proto/gen/weft/policy/v1/authorization_pb.js';
 import { AuthorizationAction } from '../../proto/gen/weft/policy/v1/authorization_pb.js';
 import { Protocol, TlsMode } from '../../proto/gen/weft/policy/v1/service_pb.js';
+import { hostsOf } from '../../proto/kit/host.ts';
 import { of } from './check.ts';
 import { portName, serviceKey } from './names.ts';
 import type { Resource } from './resource.ts';
@@ -23,7 +24,7 @@ export interface MeshResource {
 /**
  * The wire resources of one identity, sorted by type and name: the Services that it may serve or that some Authorization could let it
  * call, their static Endpoints and descriptors, the Routes for those hosts, what targets its own Services
- * (Authorization, Telemetry), and the Providers and Models of its namespace. `resources` are those that `check` passed.
+ * (Authorization, Telemetry) and the hosts under which they may be reached, and the Providers and Models of its namespace. `resources` are those that `check` passed.
  */
 export function needs(resources: readonly Resource[], identity: NeedsIdentity): MeshResource[] {
   const out = new Map<string, MeshResource>();
@@ -40,6 +41,7 @@ export function needs(resources: readonly Resource[], identity: NeedsIdentity): 
       once(service, identity.trustDomain, (into) => addService(service, identity.trustDomain, into), add);
   }
   addRoutes(of(resources, 'Route'), seen, identity, add);
+  for (const service of own) addHosts(service, rewrittenHosts(resources).get(keyOf(service)) ?? [], add);
   for (const policy of policies) addAuthorization(policy, own, identity.trustDomain, add);
   for (const policy of of(resources, 'Telemetry')) addTelemetry(policy, own, identity, resources, add);
   for (const provider of of(resources, 'Provider')) {
@@ -175,14 +177,14 @@ function addRoutes(
   identity: NeedsIdentity,
   add: Add,
 ): void {
-  const hostsOf = (route: Resource<'Route'>) =>
+  const decidedBy = (route: Resource<'Route'>) =>
     (route.message.spec?.hosts ?? [])
       .map((host) => serviceKey(host, route.namespace))
       .filter((key) => key !== null && seen.has(key)) as string[];
-  const own = new Set(routes.filter((route) => route.namespace === identity.namespace).flatMap(hostsOf));
+  const own = new Set(routes.filter((route) => route.namespace === identity.namespace).flatMap(decidedBy));
   for (const route of routes) {
     const mine = route.namespace === identity.namespace;
-    const services = hostsOf(route).filter((key) => mine || (key.startsWith(`${route.namespace}/`) && !own.has(key)));
+    const services = decidedBy(route).filter((key) => mine || (key.startsWith(`${route.namespace}/`) && !own.has(key)));
     if (services.length > 0) once(route, services.join(' '), (into) => addRoute(route, services, into), add);
   }
 }
@@ -196,6 +198,40 @@ function addRoute(route: Resource<'Route'>, services: string[], add: Add): void 
     })),
   }));
   add(mesh.RouteSchema, keyOf(route), create(mesh.RouteSchema, { name: keyOf(route), services, rules }));
+}
+
+function addHosts(service: Resource<'Service'>, rewritten: readonly string[], add: Add): void {
+  const name = keyOf(service);
+  const hosts = [...new Set([...hostsOf(service.namespace, service.name), ...rewritten])];
+  const make = (into: Add) =>
+    into(mesh.ServiceHostsSchema, name, create(mesh.ServiceHostsSchema, { service: name, hosts }));
+  once(service, `hosts ${hosts.join(' ')}`, make, add);
+}
+
+/** By the policies of one moment: all identities ask the same. */
+const rewrites = new WeakMap<readonly Resource[], ReadonlyMap<string, readonly string[]>>();
+
+/** The hosts that rules write into requests, sorted, by the Services that those rules send to. */
+function rewrittenHosts(resources: readonly Resource[]): ReadonlyMap<string, readonly string[]> {
+  const known = rewrites.get(resources);
+  if (known !== undefined) return known;
+  const found = new Map<string, Set<string>>();
+  for (const route of of(resources, 'Route')) {
+    for (const rule of route.message.spec?.rules ?? []) {
+      const written = rule.filters.flatMap(({ filter }) => (filter.case === 'rewrite' ? [filter.value.host] : []));
+      const targets =
+        rule.backends.length > 0 ? rule.backends.map(({ service }) => service) : route.message.spec?.hosts;
+      for (const target of targets ?? []) {
+        const service = serviceKey(target, route.namespace) ?? '';
+        for (const host of written) {
+          if (host !== '') found.set(service, (found.get(service) ?? new Set()).add(host));
+        }
+      }
+    }
+  }
+  const sorted = new Map([...found].map(([service, hosts]) => [service, [...hosts].sort()]));
+  rewrites.set(resources, sorted);
+  return sorted;
 }
 
 /** One resource for each port that the policy attaches to: the wire says ports in the rules, never beside them. */

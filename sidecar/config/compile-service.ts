@@ -1,6 +1,6 @@
 // Services, Providers, Models and Telemetry of the wire to what the data path uses: pure, all mistakes with paths.
 
-import type { Model, Provider, Service, Telemetry } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
+import type { Model, Provider, Service, ServiceHosts, Telemetry } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import { ProviderFormat } from '../../proto/gen/weft/policy/v1/ai_pb.js';
 import type { OutlierDetection, ServicePort } from '../../proto/gen/weft/policy/v1/service_pb.js';
 import {
@@ -10,6 +10,7 @@ import {
   TlsMode,
   TlsVersion,
 } from '../../proto/gen/weft/policy/v1/service_pb.js';
+import { normalizeHost } from '../../proto/kit/host.ts';
 import { rootsMistake } from '../../proto/kit/roots.ts';
 import { Secret } from '../ai/secret.ts';
 import type { Prices } from '../ai/usage.ts';
@@ -181,6 +182,17 @@ function outlierOf(policy: OutlierDetection | undefined): OutlierPolicy {
     jitter: OUTLIER_DEFAULTS.jitter,
     percentMax: policy.ejectionPercentMax || OUTLIER_DEFAULTS.percentMax,
   };
+}
+
+/** The hosts as a lookup has them, without ports. One that is none could never be asked for, and is told. */
+export function compileHosts({ hosts }: ServiceHosts, errors: CompileError[]): ReadonlySet<string> | null {
+  const normalized = new Set<string>();
+  hosts.forEach((text, i) => {
+    const host = normalizeHost(text);
+    if (host === null) errors.push({ path: `hosts[${i}]`, message: `${text} is not a host` });
+    else normalized.add(host);
+  });
+  return errors.length > 0 ? null : normalized;
 }
 
 /** A google.protobuf.Duration; `unset` also for one that is not positive. */

@@ -4,7 +4,15 @@ import { normalizePath } from '../../proto/kit/path.ts';
 import { parseSpiffeId } from '../../proto/kit/spiffe.ts';
 import type { ExplainQuery } from '../base/messages.ts';
 import { type AuthorizationVerdict, authorize, type PeerIdentity } from '../filters/authorization/run.ts';
-import { destinationOf, findByServerName, findHost, findPort, nameIn, portInAuthority } from '../proxy/decide.ts';
+import {
+  destinationOf,
+  findByServerName,
+  findHost,
+  findPort,
+  misdirected,
+  nameIn,
+  portInAuthority,
+} from '../proxy/decide.ts';
 import { replyFor } from '../proxy/respond.ts';
 import type { CompiledBackend, CompiledHost, CompiledRule } from '../proxy/route.ts';
 import { explainRoute, matchHost } from '../proxy/route.ts';
@@ -158,6 +166,8 @@ function explainInbound(snapshot: Snapshot, head: Head, path: string, caller: st
   const named = portInAuthority(head.authority);
   const port = own.ports.get(named) ?? [...own.ports.values()][0];
   if (port === undefined) return { decision: 'refused', status: 421, why: `no application serves ${own.name}` };
+  const elsewhere = misdirected(snapshot, { direction: 'inbound', service: own.name, port: port.port, peer }, head);
+  if (elsewhere !== null) return { decision: 'refused', status: 421, why: elsewhere.message };
   const opaque = authorize(own.authorization, peer, 'CONNECT', '', port.port);
   const verdict = port.protocol === 'tcp' ? opaque : authorize(own.authorization, peer, head.method, path, port.port);
   return {

@@ -27,7 +27,8 @@ export function buildOwnServices(
       const ports = new Map<number, OwnPort>();
       const authorization =
         resources.unreadable.size > 0 ? DENY_ALL : assembleAuthorization(name, context.trustDomain, policies);
-      entry = { service: { name, ports, authorization }, ports };
+      const hosts = resources.hosts.get(name);
+      entry = { service: { name, ports, hosts, authorization }, ports };
       own.set(name, entry);
     }
     const { port, protocol, settings, acceptProxy } = found;

@@ -11,6 +11,7 @@ import {
   ProviderSchema,
   RevocationSchema,
   RouteSchema,
+  ServiceHostsSchema,
   ServiceSchema,
   TelemetrySchema,
 } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
@@ -25,6 +26,7 @@ import {
   type CompiledProvider,
   type CompiledService,
   type CompiledTelemetryResource,
+  compileHosts,
   compileModel,
   compileProvider,
   compileService,
@@ -51,6 +53,8 @@ export class Resources {
   readonly authorizations = new Map<string, CompiledAuthorization>();
   /** Authorizations that could not even be decoded and have no last good: nobody may call until they are. */
   readonly unreadable = new Set<string>();
+  /** Of own Services: the hosts under which they may be reached, normalized. */
+  readonly hosts = new Map<string, ReadonlySet<string>>();
   readonly descriptors = new Map<string, MethodIndex>();
   readonly providers = new Map<string, CompiledProvider>();
   readonly models = new Map<string, CompiledModel>();
@@ -95,6 +99,9 @@ export class Resources {
       case 'Authorization':
         this.authorizations.delete(name);
         this.unreadable.delete(name);
+        break;
+      case 'ServiceHosts':
+        this.hosts.delete(name);
         break;
       case 'DescriptorSet':
         this.descriptors.delete(name);
@@ -141,6 +148,11 @@ export class Resources {
         errors.push(...wrong);
         this.authorizations.set(name, policy);
         this.unreadable.delete(name);
+        return;
+      }
+      case 'ServiceHosts': {
+        const hosts = compileHosts(fromBinary(ServiceHostsSchema, bytes), errors);
+        if (hosts !== null) this.hosts.set(name, hosts);
         return;
       }
       case 'DescriptorSet': {

@@ -81,6 +81,8 @@ export interface OwnPort {
 export interface OwnService {
   readonly name: string;
   readonly ports: ReadonlyMap<number, OwnPort>;
+  /** The hosts under which a caller with an identity reaches it, lower-case, without ports. Left out: not told, as by an older control plane. */
+  readonly hosts?: ReadonlySet<string> | undefined;
   /** Who may call; `DENY_ALL` when its policies could not be read. */
   readonly authorization: ServiceAuthorization;
 }

@@ -1,6 +1,7 @@
 // HOT: the decision about one request, before anything is sent: which rule, which destination, or why not. `explain`
 // asks the same functions, so that what it says is what happens.
 
+import { normalizeHost } from '../../proto/kit/host.ts';
 import type { Destination, ServiceState, Snapshot } from '../config/snapshot.ts';
 import { INBOUND_RULE, TCP_RULE } from '../config/snapshot.ts';
 import { authorize } from '../filters/authorization/run.ts';
@@ -187,11 +188,25 @@ export function admit(snapshot: Snapshot, origin: Origin, head: Head, path: stri
   return { rule: INBOUND_RULE, destination: destination ?? port.destination, labels: NO_LABELS };
 }
 
-/** Null: the request is for the Service of its connection, as far as its authority names one. */
+/**
+ * Null: the request is for the Service of its connection. Whoever proved an identity is a sidecar, which calls a Service by
+ * a name of its own (RFC 9110 §7.4): any other is of another Service, known here or not. Strangers on SIMPLE and OFF ports
+ * call it as their DNS does, and what is inside a DETECT tunnel was never read by the caller's sidecar.
+ */
 export function misdirected(snapshot: Snapshot, origin: Origin, head: Head): ProxyError | null {
-  const host = matchHost(snapshot.table, head.authority);
-  if (host === null || host.service === origin.service) return null;
-  return new ProxyError('misdirected', 'local', `${head.authority} is ${host.service}, not ${origin.service}`);
+  const { authority } = head;
+  const hosts = snapshot.ownServices.get(origin.service)?.hosts;
+  if (hosts?.has(authority) === true) return null;
+  const host = matchHost(snapshot.table, authority);
+  if (host !== null && host.service === origin.service) return null;
+  // Slow path: a host that a Route wrote there, with a port, or one that is not to be let in.
+  if (hosts?.has(normalizeHost(authority) ?? '') === true) return null;
+  if (host !== null) {
+    return new ProxyError('misdirected', 'local', `${authority} is ${host.service}, not ${origin.service}`);
+  }
+  if (hosts === undefined || origin.peer === null || origin.spoken !== undefined || authority === '') return null;
+  const detail = `${authority} is no host of ${origin.service}: call it by its name, or by one that a Route that sends to it writes (rewrite.host)`;
+  return new ProxyError('misdirected', 'local', detail);
 }
 
 /** A CONNECT that opens a tunnel, and not one with `:protocol` (RFC 8441). */

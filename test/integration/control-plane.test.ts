@@ -6,6 +6,7 @@ import {
   AuthorizationSchema,
   EndpointSchema,
   RouteSchema,
+  ServiceHostsSchema,
   ServiceSchema,
 } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import { createWorkloadKey } from '../../sidecar/identity/key.ts';
@@ -18,7 +19,7 @@ import {
   type Workload,
 } from '../support/control-plane.ts';
 
-const TYPES = [ServiceSchema, EndpointSchema, RouteSchema, AuthorizationSchema].map(typeUrlOf);
+const TYPES = [ServiceSchema, EndpointSchema, RouteSchema, AuthorizationSchema, ServiceHostsSchema].map(typeUrlOf);
 const ENDPOINT = typeUrlOf(EndpointSchema);
 
 const SERVICES = `
@@ -92,22 +93,45 @@ test('one policy edit is one small message to who is concerned, in time, and not
   const plane = await started();
   const web = (await joined(plane, 'web')).discover(TYPES);
   const vault = (await joined(plane, 'vault')).discover(TYPES);
-  await eventually('both have all types', () => web.messages.length === 4 && vault.messages.length === 4);
+  const count = TYPES.length;
+  await eventually('both have all types', () => web.messages.length === count && vault.messages.length === count);
   expect(web.held.has('Service default/orders')).toBe(true);
   expect(vault.held.has('Service default/orders')).toBe(false);
   const before = web.bytes;
   const startMs = performance.now();
   plane.write('route.yaml', route(60));
-  await eventually('the edit arrives', () => web.messages.length > 4);
+  await eventually('the edit arrives', () => web.messages.length > count);
   expect(performance.now() - startMs).toBeLessThan(1000);
-  expect(web.messages[4]?.resources.map(({ name }) => name)).toEqual(['default/orders']);
+  expect(web.messages[count]?.resources.map(({ name }) => name)).toEqual(['default/orders']);
   expect(web.bytes - before).toBeLessThan(200);
   // A later change for both reaches vault after anything that it was owed before.
   plane.write('more.yaml', 'kind: Service\nmetadata: { name: more }\nspec: { ports: [{ port: 80 }] }\n');
   await holds(vault, 'Service default/more');
   await holds(web, 'Service default/more');
-  expect(vault.messages.length).toBe(5);
-  expect(web.messages.length).toBe(6);
+  expect(vault.messages.length).toBe(count + 1);
+  expect(web.messages.length).toBe(count + 2);
+});
+
+test('the hosts of a Service go to its receiver alone, and only when a Route writes another one', async () => {
+  const plane = await started();
+  const hosts = [typeUrlOf(ServiceHostsSchema)];
+  const orders = (await joined(plane, 'orders')).discover([...hosts, typeUrlOf(RouteSchema)]);
+  const web = (await joined(plane, 'web')).discover(hosts);
+  await eventually('both have them', () => orders.messages.length === 2 && web.messages.length === 1);
+  plane.write('route.yaml', route(60));
+  await eventually('the Route is there', () => orders.messages.length === 3);
+  const before = orders.bytes;
+  plane.write('route.yaml', route(60).replace('backends', 'filters: [{ rewrite: { host: old.example } }], backends'));
+  await eventually('both are there', () => orders.messages.length === 5);
+  expect(orders.messages.map(({ typeUrl }) => typeUrl).filter((url) => hosts.includes(url))).toHaveLength(2);
+  expect(orders.bytes - before).toBeLessThan(300);
+  // What web is owed by these edits would come before its own.
+  plane.write(
+    'more.yaml',
+    'kind: Service\nmetadata: { name: more }\nspec: { ports: [{ port: 80 }], serviceAccounts: [web] }\n',
+  );
+  await holds(web, 'ServiceHosts default/more');
+  expect(web.messages).toHaveLength(2);
 });
 
 test('a registered workload is an endpoint for its callers until it drains; another identity may not register it', async () => {

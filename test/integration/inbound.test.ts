@@ -49,7 +49,11 @@ afterEach(async () => {
 });
 
 /** The Service `orders` with these ports and, if any, rules. */
-function configure(ports: Record<number, PortTls>, rules: Partial<OwnService['authorization']> = {}): void {
+function configure(
+  ports: Record<number, PortTls>,
+  rules: Partial<OwnService['authorization']> = {},
+  told?: readonly string[],
+): void {
   const { port: appPort } = app.address() as AddressInfo;
   const own = new Map<number, OwnPort>();
   for (const [text, tls] of Object.entries(ports)) {
@@ -73,7 +77,9 @@ function configure(ports: Record<number, PortTls>, rules: Partial<OwnService['au
   const snapshot: Snapshot = {
     ...EMPTY_SNAPSHOT,
     table: { hosts },
-    ownServices: new Map([['shop/orders', { name: 'shop/orders', ports: own, authorization }]]),
+    ownServices: new Map([
+      ['shop/orders', { name: 'shop/orders', ports: own, authorization, hosts: told && new Set(told) }],
+    ]),
   };
   rig.context.snapshot = snapshot;
 }
@@ -200,6 +206,27 @@ test('a host of another Service than the server name is 421', async () => {
   const answer = await call(await session(), { ':authority': 'stock' });
   expect(answer.status).toBe(421);
   expect(seen).toEqual([]);
+});
+
+test('over mutual TLS a host that is not one of the Service is 421, and without a list only what is known elsewhere', async () => {
+  const statuses = async (options?: ConnectionOptions) => {
+    const client = await session(options);
+    const hosts = ['orders', 'Orders.shop:8080', 'old.example:1', 'evil.example', '[::1]:8080', 'stock'];
+    const answers = hosts.map((host) => call(client, { ':authority': host }));
+    return (await Promise.all(answers)).map(({ status }) => status);
+  };
+  expect(await statuses()).toEqual([200, 200, 200, 200, 200, 421]);
+  const told = ['orders', 'orders.shop', 'orders.shop.mesh', 'old.example'];
+  configure({ 8080: 'mutual' }, {}, told);
+  expect(await statuses()).toEqual([200, 200, 200, 421, 421, 421]);
+  // Whoever has no identity is no sidecar, and calls by the name that its DNS knows.
+  const anyone = { ...rule('shop/orders#all', ''), anyone: true };
+  configure({ 8080: 'simple' }, { hasAllow: true, allow: [anyone] }, told);
+  expect(await statuses({})).toEqual([200, 200, 200, 200, 200, 421]);
+  expect(await statuses()).toEqual([200, 200, 200, 421, 421, 421]);
+  // A Route may write the name of another Service: then it is told.
+  configure({ 8080: 'mutual' }, {}, [...told, 'stock']);
+  expect(await statuses()).toEqual([200, 200, 200, 421, 421, 200]);
 });
 
 test('a new certificate holds for new connections, and old ones live on', async () => {

@@ -5,6 +5,7 @@ import { needs } from '../../../control-plane/model/needs.ts';
 import type { Resource } from '../../../control-plane/model/resource.ts';
 import { decodeDocument } from '../../../control-plane/source/decode.ts';
 import { parseDocuments } from '../../../control-plane/source/yaml.ts';
+import type { ServiceHosts } from '../../../proto/gen/weft/mesh/v1/resources_pb.js';
 import { nearest } from '../../../proto/kit/nearest.ts';
 
 /** `Type name` of everything the sidecar of `account` gets, and the messages by that key. */
@@ -65,7 +66,7 @@ describe('a caller sees', () => {
 
 test('Authorizations go to the receiver only, with complete ids', () => {
   const text = `${service('a')}${service('b')}${authorize('x', 'ALLOW', '[{ from: [{ serviceAccount: a }] }]')}`;
-  expect([...sidecar(text, 'a').keys()]).toEqual(['Service default/a', 'Service default/b']);
+  expect([...sidecar(text, 'a').keys()]).toEqual(['Service default/a', 'Service default/b', 'ServiceHosts default/a']);
   expect(sidecar(text, 'b').get('Authorization default/x')).toMatchObject({
     services: ['default/b'],
     rules: [{ from: [{ caller: { case: 'spiffeId', value: 'spiffe://test/ns/default/sa/a' } }] }],
@@ -76,7 +77,7 @@ test('a DENY of one port denies that port, and never everything', () => {
   // Not checked: `weft check` refuses the second, and what is refused must still not be rendered as more than it says.
   const on = (rules: string) => rendered(decoded(`${service('b')}${authorize('x', 'DENY', rules, 'b', 'admin')}`), 'b');
   expect(on('[]').get('Authorization default/x:81')).toMatchObject({ rules: [{ to: [{ ports: [81] }] }] });
-  expect([...on('[{ to: [{ ports: [80] }] }]').keys()]).toEqual(['Service default/b']);
+  expect([...on('[{ to: [{ ports: [80] }] }]').keys()]).toEqual(['Service default/b', 'ServiceHosts default/b']);
 });
 
 test('a port of no Service in particular never becomes all ports of those that lack it', () => {
@@ -100,6 +101,37 @@ test('a Route of the caller replaces that of the Service, for this caller only',
     services: ['default/b'],
     rules: [{ backends: [{ service: 'default/b' }] }],
   });
+});
+
+test('the receiver alone is told its hosts: its names, and what Routes of any namespace write that send to it', () => {
+  const policy = `${service('b')}${service('c')}${service('d', 'other')}
+kind: Route
+metadata: { name: one }
+spec:
+  hosts: [c]
+  rules:
+    - { filters: [{ rewrite: { host: old.example } }], backends: [{ service: b, port: 80 }] }
+---
+kind: Route
+metadata: { name: two, namespace: other }
+spec:
+  hosts: [d]
+  rules:
+    - { matches: [{ path: { prefix: /b } }], filters: [{ rewrite: { host: a.example } }], backends: [{ service: b.default, port: 81 }] }
+    - { filters: [{ rewrite: { host: d.example } }] }
+---`;
+  const hosts = (account: string, namespace?: string) => {
+    const got = sidecar(policy, account, namespace);
+    return [...got]
+      .filter(([key]) => key.startsWith('ServiceHosts'))
+      .map(([key, it]) => [key, (it as ServiceHosts).hosts]);
+  };
+  expect(hosts('b')).toEqual([
+    ['ServiceHosts default/b', ['b', 'b.default', 'b.default.mesh', 'a.example', 'old.example']],
+  ]);
+  expect(hosts('c')).toEqual([['ServiceHosts default/c', ['c', 'c.default', 'c.default.mesh']]]);
+  expect(hosts('d', 'other')).toEqual([['ServiceHosts other/d', ['d', 'd.other', 'd.other.mesh', 'd.example']]]);
+  expect(hosts('web')).toEqual([]);
 });
 
 test('static endpoints are resources of their own, with the ports to dial', () => {
