@@ -259,11 +259,13 @@ export class Http1ServerConnection implements SocketEvents, ParserSink, ServerSt
     const stream = this.stream;
     if (stream === null) {
       if (this.parser.isFresh) this.socket.end();
-      else if (!this.parser.isDone) this.socket.destroy();
+      // What was answered before half a head still goes out.
+      else if (!this.parser.isDone) this.cut();
     } else if (!stream.isTunnel) {
       // Behind a whole request, or one that waits for its answer to go on, FIN says only that no other follows.
       const isWhole = this.parser.isDone || this.parser.buffered > 0;
-      if (!isWhole || this.options.finCancels === true) this.socket.destroy();
+      if (!isWhole) this.cut();
+      else if (this.options.finCancels === true) this.socket.destroy();
     } else if (this.parser.buffered === 0 && !stream.requestDone) {
       stream.requestDone = true;
       stream.events.onEnd(null);

@@ -46,6 +46,8 @@ export interface Wire {
   deliver(text: string, cut: 'whole' | 'byte by byte'): Promise<void>;
   /** The peer's end. */
   fin(): Promise<void>;
+  /** Resolves when what our side does by itself has happened. */
+  settled(): Promise<void>;
 }
 
 /** Everything that was queued for this turn of the loop and the next has happened. */
@@ -58,6 +60,7 @@ export function memoryWire(): Wire {
   const socket = new WireSocket(memory as unknown as Socket);
   return {
     socket,
+    settled,
     written: () => memory.written,
     isOver: () => memory.ended || memory.destroyed,
     async deliver(text, cut) {

@@ -35,7 +35,7 @@ async function ask(row: ResponseRow, cut: 'whole' | 'byte by byte'): Promise<Out
   request.protocol = asked;
   connection.open(heard).writeHead(request, asked === '' && method !== 'CONNECT');
   // The request is on its way before the answer comes.
-  await wire.deliver('', 'whole');
+  await wire.settled();
   await wire.deliver(textOf(row.bytes), cut);
   if (row.fin === true) await wire.fin();
   const failed = heard.error === null ? '' : heard.error.kind;

@@ -7,6 +7,7 @@ import { serveHttp1 } from '../../../sidecar/wire/http1/server.ts';
 import { WireSocket } from '../../../sidecar/wire/socket.ts';
 import type { HttpStream, StreamEvents } from '../../../sidecar/wire/stream.ts';
 import { Head } from '../../../sidecar/wire/stream.ts';
+import { memoryWire } from '../../conformance/http1/harness.ts';
 import { connect, dial, exchange, get, listen, Recorder, serve } from './http1-peers.ts';
 
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n';
@@ -120,6 +121,25 @@ describe('an HTTP/1.1 server connection', () => {
     expect(text).toBe('HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n');
   });
 
+  test.each(['GET / HT', 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc'])(
+    'the answer to a whole request reaches a client whose FIN cuts off the next: %j',
+    async (half) => {
+      const wire = memoryWire();
+      const streams: HttpStream[] = [];
+      const accept = (stream: HttpStream): StreamEvents => {
+        streams.push(stream);
+        return new Recorder();
+      };
+      serveHttp1(wire.socket, accept, { scheme: 'http', onMalformed() {}, onClose() {} });
+      await wire.deliver(`${GET}\r\n${half}`, 'whole');
+      await wire.fin();
+      streams[0]?.writeHead(Head.response(204, []), true);
+      await wire.settled();
+      expect(wire.written()).toBe('HTTP/1.1 204 No Content\r\n\r\n');
+      expect(wire.isOver()).toBe(true);
+    },
+  );
+
   test('tells a slow client to wait, and goes on when it reads', async () => {
     const block = Buffer.alloc(300 * 1024, 'x');
     const room: boolean[] = [];
@@ -150,6 +170,17 @@ describe('an HTTP/1.1 server connection', () => {
       stream.writeData(Buffer.from('abc'), true);
     });
     const text = await exchange(served.port, 'GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n', null);
+    expect(text).toBe('HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nabc');
+  });
+
+  test('HTTP/1.0 hears no informational response and no chunk (RFC 9110 §15.2, RFC 9112 §6.1)', async () => {
+    const served = await serve((stream) => {
+      for (const status of [100, 103]) stream.writeHead(Head.response(status, []), false);
+      stream.writeHead(Head.response(200, []), false);
+      stream.writeData(Buffer.from('abc'), false);
+      stream.writeEnd(['x-sum', '1']);
+    });
+    const text = await exchange(served.port, 'GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n', null);
     expect(text).toBe('HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nabc');
   });
 
