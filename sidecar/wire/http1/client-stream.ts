@@ -68,8 +68,10 @@ export class ClientStream implements HttpStream {
     this.headWritten = true;
     this.sentBefore = this.socket.socket.bytesWritten;
     // Extended CONNECT (RFC 8441) is an Upgrade here.
-    const method = this.upgradeAsked && head.method === 'CONNECT' ? 'GET' : head.method;
-    if (head.protocol === 'websocket' && headerValue(head.headers, 'sec-websocket-key') === undefined) {
+    const isExtended = this.upgradeAsked && head.method === 'CONNECT';
+    const method = isExtended ? 'GET' : head.method;
+    // Only that form needs no key (RFC 8441 §5); an Upgrade without one is wrong, and the application's to refuse.
+    if (isExtended && head.protocol === 'websocket' && headerValue(head.headers, 'sec-websocket-key') === undefined) {
       head.headers.push('sec-websocket-key', randomBytes(16).toString('base64'));
     }
     const length = declaredLength(head.headers);

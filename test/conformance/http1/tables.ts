@@ -40,6 +40,8 @@ export interface RequestRow {
   readonly status?: number;
   /** Whether the connection ends behind the last answer, as it does behind a refusal. Default false. */
   readonly closes?: boolean;
+  /** The bytes end in the middle of a head. Default false. */
+  readonly half?: boolean;
 }
 
 /** A response as the pool and whoever relays it get to know it. */
