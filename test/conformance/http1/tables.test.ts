@@ -5,7 +5,7 @@ import { REJECT } from '../../../sidecar/wire/http1/reject.ts';
 import { REQUESTS, RESPONSES, textOf } from './tables.ts';
 
 /** What no bytes alone bring about. */
-const BY_TIME = ['headTimeout'];
+const BY_TIME = ['headTimeout', 'bodyTimeout'];
 
 describe.each([
   ['requests', REQUESTS, 150],
