@@ -19,6 +19,8 @@ export function protocolOf(bytes: Uint8Array): Spoken | null {
   const first = bytes[0];
   if (first === undefined) return null;
   if (first === TLS_HANDSHAKE) return 'tls';
+  // Empty lines before a request (RFC 9112 §2.2).
+  if (first === 0x0d || first === 0x0a) return 'http1';
   // A method is a token (RFC 9110 §9.1); every registered one is upper-case letters and hyphens.
   if (first < 0x41 || first > 0x7a) return 'other';
   const length = Math.min(bytes.length, PREFACE.length);

@@ -306,6 +306,13 @@ async function spoken(port: number, bytes: string | Buffer): Promise<string> {
   return text(socket);
 }
 
+test('an empty line before a request is nothing, and a bare LF is no line', async () => {
+  await rig.apply(service('shop/orders'), endpoint('shop/orders', await app('v1')));
+  const request = 'GET / HTTP/1.1\r\nhost: orders\r\nconnection: close\r\n\r\n';
+  expect(await spoken(rig.port, `\r\n${request}`)).toMatch(/^HTTP\/1\.1 200 /);
+  expect(await spoken(rig.port, `\n${request}`)).toMatch(/^HTTP\/1\.1 400 /);
+});
+
 test.each([
   ['a protocol that is none of ours', Buffer.from('*1\r\n'), 'notHttp'],
   ['a byte that begins no method', Buffer.from([0]), 'notHttp'],
