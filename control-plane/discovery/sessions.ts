@@ -11,6 +11,8 @@ export interface Session {
   /** Of the certificate that it showed; empty without one. */
   readonly serial: string;
   readonly connectedAtMs: number;
+  /** Its age is reached then. */
+  readonly endsAtMs: number;
   end(reason: string): void;
 }
 
@@ -26,20 +28,32 @@ export interface SessionEvents {
 /** 30 s to compile and swap what takes a worker 2 ms a slice; after it a sidecar is stuck, and reconnecting mends that. */
 export const ACK_TIMEOUT_MS = 30_000;
 
-/** How often unanswered responses are looked for. */
+/**
+ * A stream of this age is closed (istiod's 30 min). Its sidecar comes back within a second by its newest certificate, to
+ * whichever control plane takes connections, and says what it holds, so that it gets what changed and nothing else. A
+ * stream without an end would live by a certificate that ended long ago.
+ */
+export const SESSION_AGE_MAX_MS = 30 * 60_000;
+
+/** That age varies by up to this share in both directions: sidecars that came together do not come back together (gRFC A9). */
+const SESSION_AGE_JITTER = 0.1;
+
+/** How often unanswered responses and old streams are looked for. */
 const SWEEP_MS = 5_000;
 
 /** All open discovery streams. */
 export class Sessions implements DiscoveryObserver {
   readonly #events: SessionEvents;
   readonly #now: () => number;
+  readonly #random: () => number;
   readonly #open = new Map<DiscoveryStream, Session>();
   readonly #timer: NodeJS.Timeout;
 
-  /** `now`: Unix milliseconds. */
-  constructor(events: SessionEvents, now: () => number) {
+  /** @param now Unix milliseconds. @param random in [0, 1). */
+  constructor(events: SessionEvents, now: () => number, random: () => number = Math.random) {
     this.#events = events;
     this.#now = now;
+    this.#random = random;
     this.#timer = setInterval(() => this.sweep(), SWEEP_MS);
     this.#timer.unref();
   }
@@ -49,7 +63,9 @@ export class Sessions implements DiscoveryObserver {
   }
 
   onOpen(stream: DiscoveryStream, peer: string, serial: string, end: (reason: string) => void): void {
-    const session = { stream, peer, serial, end, connectedAtMs: this.#now() };
+    const connectedAtMs = this.#now();
+    const ageMs = SESSION_AGE_MAX_MS * (1 + SESSION_AGE_JITTER * (2 * this.#random() - 1));
+    const session = { stream, peer, serial, end, connectedAtMs, endsAtMs: connectedAtMs + ageMs };
     this.#open.set(stream, session);
     this.#events.onOpen(session);
   }
@@ -80,11 +96,14 @@ export class Sessions implements DiscoveryObserver {
     if (session !== undefined) this.#events.onClose(session);
   }
 
-  /** Ends streams that have left a response unanswered for ACK_TIMEOUT_MS. */
+  /** Ends streams that have left a response unanswered for ACK_TIMEOUT_MS, and those of SESSION_AGE_MAX_MS. */
   sweep(): void {
-    for (const { stream, end } of this.list()) {
+    const nowMs = this.#now();
+    for (const { stream, connectedAtMs, endsAtMs, end } of this.list()) {
       if (stream.unansweredMs > ACK_TIMEOUT_MS) {
         end(`no ACK or NACK for ${ACK_TIMEOUT_MS / 1000} s; connect again`);
+      } else if (nowMs >= endsAtMs) {
+        end(`this stream has lived for ${Math.round((nowMs - connectedAtMs) / 60_000)} min; connect again`);
       }
     }
   }

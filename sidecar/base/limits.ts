@@ -40,13 +40,15 @@ export const LIMITS = {
   backoffBaseMs: 25,
   /** Ceiling of every later wait (Envoy: ten times the base). */
   backoffMaxMs: 250,
+  /** Longest `Retry-After` that is waited for where no request timeout ends before: the request is held all the while (Envoy's rate_limited_retry_back_off). */
+  retryAfterMaxMs: 300_000,
   /** Connections to one cluster (Envoy). */
   clusterConnectionsMax: 1_024,
   /** Requests waiting for a connection (Envoy). */
   clusterPendingMax: 1_024,
   /** Requests in flight to one cluster (Envoy). */
   clusterRequestsMax: 1_024,
-  /** Failures in a row that eject an endpoint (Linkerd). */
+  /** Failures in a row that eject an endpoint (Linkerd). Of the success rate see upstream/outlier.ts. */
   ejectionFailures: 7,
   /** First ejection; doubles with each failed probe (Linkerd). */
   ejectionBaseMs: 1_000,

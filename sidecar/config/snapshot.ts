@@ -170,6 +170,7 @@ export const INBOUND_RULE: CompiledRule = {
     onGatewayError: false,
     onReset: false,
     onUnavailable: false,
+    onRateLimited: false,
     nonIdempotent: false,
     backoffBaseMs: 25,
     backoffMaxMs: 250,

@@ -2,6 +2,7 @@
 // once, in `finish`; what an endpoint did is told to its health as soon as it is known.
 
 import type { Clock } from '../base/clock.ts';
+import { LIMITS } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
 import { type TimerWheel, WheelTimer } from '../base/timer-wheel.ts';
 import { TCP_RULE } from '../config/snapshot.ts';
@@ -15,6 +16,7 @@ import { headerValue, removeHeader } from '../wire/headers.ts';
 import type { Head, HttpStream } from '../wire/stream.ts';
 import type { Attempt, AttemptPolicy, Exchange } from './relay.ts';
 import { respond } from './respond.ts';
+import { retryAfterMs } from './retry-after.ts';
 import type { CompiledRule } from './route.ts';
 
 /** What every request of a worker shares. */
@@ -49,6 +51,8 @@ export class RequestPlan implements AttemptPolicy {
   private counted = false;
   /** Set when a response head was refused by `judge`: policy allowed the retry already. */
   private judged = false;
+  /** What that head asks to wait, in ms. */
+  private retryAfter = 0;
   /** Watches for quiet while the request flows, then waits for the response head, then watches again: armed once in most requests. */
   private readonly timer: WheelTimer;
   /** When the timer is due; it may fire before, and is then armed for the rest. */
@@ -121,8 +125,10 @@ export class RequestPlan implements AttemptPolicy {
     const unsent = flag === 'UF' || flag === 'UH' || flag === 'OM';
     // The application broke off: its sidecar answers in its place, and to the caller it is the same.
     const broken = flag === 'UC' && retry.onReset;
-    const unwanted = (gateway && retry.onGatewayError) || (unavailable && retry.onUnavailable) || broken;
+    const limited = head.status === 429 && retry.onRateLimited;
+    const unwanted = (gateway && retry.onGatewayError) || (unavailable && retry.onUnavailable) || broken || limited;
     this.judged = kept && ((unsent && retry.onConnectFailure) || (unwanted && this.mayRepeat()));
+    if (this.judged) this.retryAfter = retryAfterMs(headerValue(head.headers, 'retry-after'), Date.now());
     if (this.judged) return new ProxyError('unavailable', 'upstream', `answered ${head.status}`, unsent ? 'yes' : 'no');
     this.watchIdle();
     return null;
@@ -136,6 +142,11 @@ export class RequestPlan implements AttemptPolicy {
     }
     const { retry } = this.rule;
     if (number >= retry.attempts || !this.isRetryable(error)) return this.giveUp();
+    const askedMs = this.judged ? this.retryAfter : 0;
+    // On top of what was asked for, so that all who were told the same do not come back together.
+    const waitMs = askedMs + backoffMs(number, this.context.random, retry.backoffBaseMs, retry.backoffMaxMs);
+    // Who would answer too late is not asked again, and the caller reads the Retry-After itself.
+    if (askedMs > 0 && waitMs >= this.leftMs()) return this.giveUp();
     this.retryGuard?.release();
     this.retryGuard = null;
     // What no upstream has processed adds no work by being sent again: it needs no budget (gRPC's transparent retry, gRFC A6).
@@ -144,7 +155,7 @@ export class RequestPlan implements AttemptPolicy {
       if (this.retryGuard === null) return this.giveUp();
     }
     this.judged = false;
-    return backoffMs(number, this.context.random, retry.backoffBaseMs, retry.backoffMaxMs);
+    return waitMs;
   }
 
   commit(head: Head): void {
@@ -178,6 +189,14 @@ export class RequestPlan implements AttemptPolicy {
       this.watchIdle();
     }
     return -1;
+  }
+
+  /** Until the response head is due; without a timeout, or while the request still streams, as long as a retry may wait at all. */
+  private leftMs(): number {
+    const { requestTimeoutMs } = this.rule;
+    if (requestTimeoutMs === 0) return LIMITS.retryAfterMaxMs;
+    const leftMs = this.awaitsHead ? this.dueMs - this.context.clock.nowMs() : requestTimeoutMs;
+    return Math.min(leftMs, LIMITS.retryAfterMaxMs);
   }
 
   private isRetryable(error: ProxyError): boolean {

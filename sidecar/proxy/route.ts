@@ -37,6 +37,8 @@ export interface CompiledRetry {
   readonly onGatewayError: boolean;
   readonly onReset: boolean;
   readonly onUnavailable: boolean;
+  /** 429. */
+  readonly onRateLimited: boolean;
   readonly nonIdempotent: boolean;
   readonly backoffBaseMs: number;
   readonly backoffMaxMs: number;

@@ -26,6 +26,7 @@ import { respond } from './respond.ts';
 import { matchHost } from './route.ts';
 import { continueTrace, type Trace } from './trace.ts';
 import { TranscodedRequest } from './transcoded.ts';
+import { CLIENT_CERT, isUnderscore, refuseUnderscores, removeAliases } from './underscores.ts';
 
 /** Decides a request by itself instead of by host and route: what the AI port knows after reading the body. */
 export type Chooser = (head: Head) => Decision | ProxyError;
@@ -224,12 +225,16 @@ export class RequestServer implements AttemptContext {
     const decision = admit(this.context.snapshot, this.origin, head, path);
     // What a caller says of itself is worth nothing; what TLS proved is told in Envoy's words.
     const { peer } = this.origin;
-    if (peer === null) removeHeader(head.headers, 'x-forwarded-client-cert');
-    else setHeader(head.headers, 'x-forwarded-client-cert', `URI=${peer.spiffeId}`);
+    if (peer === null) removeHeader(head.headers, CLIENT_CERT);
+    else {
+      removeAliases(head.headers);
+      setHeader(head.headers, CLIENT_CERT, `URI=${peer.spiffeId}`);
+    }
     if (this.origin.proxied) forwardedFor(head, this.origin.proxied.source);
-    if (!(decision instanceof ProxyError) && decision.destination.opaque?.sendProxy)
+    if (decision instanceof ProxyError) return decision;
+    if (decision.destination.opaque?.sendProxy)
       tellSource(head, { addresses: this.origin.addresses?.() ?? null, spiffeId: peer?.spiffeId ?? '' });
-    return decision;
+    return peer === null ? (refuseUnderscores(head.headers) ?? decision) : decision;
   }
 
   private redirect(request: ProxiedRequest, head: Head, answer: Head, service: string, ruleName: string): void {
@@ -247,7 +252,10 @@ export class RequestServer implements AttemptContext {
     else this.noteUnknown(request);
     request.trace = continueTrace(head.headers, request.telemetry.traceShare, this.random());
     // The codec counts what breaks its grammar; what only the normalization refuses is known here.
-    if (error.kind === 'malformed') this.context.series.counter('malformed', listenerOf(this.origin), 'path').add(1);
+    if (error.kind === 'malformed') {
+      const reason = isUnderscore(error) ? 'underscore' : 'path';
+      this.context.series.counter('malformed', listenerOf(this.origin), reason).add(1);
+    }
     respond(request.downstream, head, error, this.expose);
     finish(this.context, request, error);
     return null;

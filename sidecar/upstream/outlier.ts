@@ -1,6 +1,11 @@
 // Ejects endpoints that fail and brings them back by trial. After the ejection time exactly one request, the
 // probe, goes to the endpoint and decides: back in, or out for twice as long (Linkerd's failure accrual). Pure:
 // time and chance are handed in.
+//
+// Failures in a row are the only signal. A success rate (Envoy's deviation from the mean, Linkerd's 0.8 over 10 s) also
+// finds the endpoint that fails half of its calls; but it needs a window of requests to every endpoint, which a sidecar
+// with little traffic never has, and it ejects for errors that a kind of request causes, wherever it is sent, as those
+// come mixed with successes. Failures in a row need seven requests and no clock, and are told in one sentence.
 
 import { LIMITS } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';

@@ -196,3 +196,32 @@ test('a sidecar that leaves a response unanswered is ended after 30 s, and one t
   sessions.sweep();
   expect(ended).toEqual(['silent']);
 });
+
+test('a stream is ended at its age, which varies from one to the next, and a younger one goes on', () => {
+  let nowMs = 0;
+  const chances = [0, 0.5, 1];
+  const index = new Index(() => ({ resources: [], services: new Set() }));
+  const quiet = { onAck() {}, onReject() {} };
+  const events = { onOpen() {}, onSend() {}, onAck() {}, onReject() {}, onClose() {} };
+  const sessions = new Sessions(
+    events,
+    () => nowMs,
+    () => chances.shift() ?? 0,
+  );
+  cleanups.push(() => sessions.endAll(''));
+  const ended: string[] = [];
+  for (const name of ['early', 'middle', 'late']) {
+    const stream = new DiscoveryStream(index, 'id', () => {}, quiet);
+    sessions.onOpen(stream, name, '', (reason) => {
+      ended.push(`${name}: ${reason}`);
+      sessions.onClose(stream);
+    });
+  }
+  const sweepAt = (minutes: number): number => {
+    nowMs = minutes * 60_000;
+    sessions.sweep();
+    return sessions.list().length;
+  };
+  expect([26.9, 27, 29.9, 30, 32.9, 33.1].map(sweepAt)).toEqual([3, 2, 2, 1, 1, 0]);
+  expect(ended[0]).toBe('early: this stream has lived for 27 min; connect again');
+});

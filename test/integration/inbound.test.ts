@@ -229,6 +229,21 @@ test('over mutual TLS a host that is not one of the Service is 421, and without 
   expect(await statuses()).toEqual([200, 200, 200, 421, 421, 200]);
 });
 
+test('names with underscores are refused from whoever has no identity, and from a peer where they speak for the sidecar', async () => {
+  const peer = await session();
+  const headers = { x_forwarded_client_cert: 'URI=a', 'x-forwarded_client-cert': 'URI=b', x_my_own: 'kept' };
+  expect((await call(peer, headers)).status).toBe(200);
+  expect(seen[0]).toMatchObject({ 'x-forwarded-client-cert': `URI=${web.spiffeId}`, x_my_own: 'kept' });
+  expect(Object.keys(seen[0] ?? {}).filter((name) => name.includes('_'))).toEqual(['x_my_own']);
+  const anyone = { ...rule('shop/orders#all', ''), anyone: true };
+  configure({ 8080: 'simple' }, { hasAllow: true, allow: [anyone] });
+  const stranger = await session({});
+  expect((await call(stranger, { x_my_own: 'a' })).status).toBe(400);
+  expect(rig.count('malformed', 'inbound', 'underscore')).toBe(1);
+  expect((await call(stranger, { 'x-my-own': 'a_b' })).status).toBe(200);
+  expect(seen).toHaveLength(2);
+});
+
 test('a new certificate holds for new connections, and old ones live on', async () => {
   const before = await session();
   expect((await call(before)).status).toBe(200);

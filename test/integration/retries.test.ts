@@ -60,6 +60,53 @@ describe('on GATEWAY_ERROR', () => {
     expect(new Set(await statuses(4))).toEqual(new Set([200, 500]));
   });
 
+  /** Answers `status` with this Retry-After first, and well to the next request. */
+  async function comingBack(status: number, retryAfter: string): Promise<{ asked: number }> {
+    const app = { asked: 0 };
+    const port = await apps.http((_request, response) => {
+      if (++app.asked === 1) response.writeHead(status, { 'retry-after': retryAfter }).end('later');
+      else response.end('good');
+    });
+    await rig.apply(ORDERS, endpoint('shop/orders', port));
+    return app;
+  }
+  const on = [RetryCondition.GATEWAY_ERROR, RetryCondition.RATE_LIMITED];
+
+  test.each([
+    [503, '1'],
+    [429, '1'],
+  ])('a %i with Retry-After: %s is followed by another attempt', async (status, retryAfter) => {
+    const app = await comingBack(status, retryAfter);
+    await rig.apply(retries({ on }));
+    expect(await call()).toMatchObject({ status: 200, body: 'good' });
+    expect(app.asked).toBe(2);
+  });
+
+  test.each([
+    ['the request timeout leaves less', 503, '2', { request: { seconds: 2n } }],
+    ['the request timeout leaves less, for a 429', 429, '15', {}],
+    ['no request is held for so long', 503, '300', { request: { seconds: 0n } }],
+    ['a date is too far away', 503, new Date(Date.now() + 86_400_000).toUTCString(), {}],
+  ])('%s: a %i with Retry-After: %s goes to the caller', async (_what, status, retryAfter, timeouts) => {
+    const app = await comingBack(status, retryAfter);
+    await rig.apply(route('shop/retries', { services: ['shop/orders'], rules: [{ retry: { on }, timeouts }] }));
+    expect(await call()).toMatchObject({ status, body: 'later', headers: { 'retry-after': retryAfter } });
+    expect(app.asked).toBe(1);
+    expect(rig.count('retries', 'shop/orders')).toBe(0);
+  });
+
+  test('a Retry-After that is over, or says nothing, delays nothing', async () => {
+    await comingBack(503, new Date(0).toUTCString());
+    await rig.apply(retries({ on }));
+    expect((await call()).status).toBe(200);
+  });
+
+  test('a 429 is an answer where the policy does not say RATE_LIMITED', async () => {
+    const app = await comingBack(429, '0');
+    await rig.apply(retries({ on: [RetryCondition.GATEWAY_ERROR] }));
+    expect([(await call()).status, app.asked]).toEqual([429, 1]);
+  });
+
   test('without the condition, or without attempts, a 503 goes through', async () => {
     await goodAndBad(503);
     expect(new Set(await statuses(4))).toEqual(new Set([200, 503]));

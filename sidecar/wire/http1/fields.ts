@@ -1,5 +1,6 @@
 // One pass over the bytes of a field section. What carries framing, or belongs to one hop, ends up in a FieldFacts; the rest
-// in a header list that may be forwarded as it is.
+// in a header list that may be forwarded as it is. An underscore in a name is a letter as any other (RFC 9110 §5.6.2); for
+// whom it is not, and why, says proxy/underscores.ts.
 
 import type { HeaderList } from '../headers.ts';
 import { removeHeader } from '../headers.ts';

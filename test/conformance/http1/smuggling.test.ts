@@ -60,8 +60,8 @@ async function send(port: number, bytes: string): Promise<string> {
   return answers;
 }
 
-/** Clear-text ports tell HTTP/1.1 by the first letter of a method before its codec hears a byte. */
-const isSniffed = (row: RequestRow): boolean => /^[A-Za-z]/.test(textOf(row.bytes));
+/** Clear-text ports tell HTTP/1.1 by the first letter of a method, or an empty line, before its codec hears a byte. */
+const isSniffed = (row: RequestRow): boolean => /^[A-Za-z\r\n]/.test(textOf(row.bytes));
 
 /** What of a row goes through to the application. CONNECT is for opaque TCP, which it does not speak. */
 function forwarded(row: RequestRow, isRouted: (authority: string, fields: readonly string[]) => boolean): Told[] {
