@@ -87,11 +87,11 @@ function onInitialWindow(session: Http2Session, value: number): void {
 export function onPing(session: Http2Session, flags: number, id: number, payload: Uint8Array): void {
   if (id !== 0) return session.fail(FRAMING.pingId);
   if (payload.length !== 8) return session.fail(FRAMING.pingLength);
+  const ack = (flags & FLAG.ACK) !== 0;
+  // What we asked for costs the peer nothing.
+  if (ack && session.pinger.onAck(payload)) return;
   if (!session.spend('ping')) return;
-  if ((flags & FLAG.ACK) !== 0) {
-    session.pinger.onAck(payload);
-    return session.role.onPingAck(payload);
-  }
+  if (ack) return session.role.onPingAck(payload);
   session.socket.write(frames.pingFrame(true, payload));
 }
 

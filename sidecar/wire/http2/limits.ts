@@ -42,6 +42,11 @@ export const KEEPALIVE_TIMEOUT_MS = 10_000;
  * streams with a first window, 4 with the largest. Below it a stalled stream never stops its siblings; above it the sender waits.
  */
 export const HELD_BYTES_MAX = 16 * 1024 * 1024;
+/**
+ * Between two measurements of the round trip at least. 50 ms: a window doubles from 64 KiB to 4 MiB within a third of a
+ * second, and a peer's flood guard (ours: 100 PINGs a second) sees none where a round trip takes microseconds.
+ */
+export const PROBE_EVERY_MS = 50;
 /** Informational heads before one final head, as in HTTP/1: a stream of them would hold a request for ever. */
 export const INTERIM_HEADS_MAX = 32;
 /** How long a drain waits for its PING to come back before it names the last stream. 1 s: above any round trip in a mesh. */

@@ -6,7 +6,7 @@ import { WheelTimer } from '../../base/timer-wheel.ts';
 import type { ByteConnection } from '../socket.ts';
 import { threadWheel, type WireTimeouts } from '../timers.ts';
 import { pingFrame } from './frames.ts';
-import { KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS } from './limits.ts';
+import { KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, PROBE_EVERY_MS } from './limits.ts';
 
 /** Bounds of an HTTP/2 connection's waits. */
 export interface Http2Timeouts extends WireTimeouts {
@@ -39,7 +39,7 @@ export class Pinger {
   private readonly timer = new WheelTimer(() => this.host.socket.guard(() => this.onTimer()));
   private isOut = false;
   private isAsking = false;
-  private sentMs = 0;
+  private sentMs = Number.NEGATIVE_INFINITY;
   private bytesWhenSent = 0;
   private bytesWhenLooked = 0;
 
@@ -48,11 +48,13 @@ export class Pinger {
     this.timeouts = timeouts;
   }
 
-  /** Measures a round trip, unless one is being measured. */
+  /** Measures a round trip, unless one is being measured or was a moment ago. */
   probe(): void {
     if (this.isOut) return;
+    const nowMs = performance.now();
+    if (nowMs - this.sentMs < PROBE_EVERY_MS) return;
     this.isOut = true;
-    this.sentMs = performance.now();
+    this.sentMs = nowMs;
     this.bytesWhenSent = this.receivedBytes;
     this.host.socket.write(pingFrame(false, OPAQUE));
   }
@@ -62,12 +64,13 @@ export class Pinger {
     if (!this.timer.armed) this.look();
   }
 
-  /** An acknowledgement; one of a PING that was not sent means nothing. */
-  onAck(opaque: Uint8Array): void {
-    if (!this.isOut || !OPAQUE.equals(opaque)) return;
+  /** An acknowledgement; says whether it is that of a PING of ours. */
+  onAck(opaque: Uint8Array): boolean {
+    if (!this.isOut || !OPAQUE.equals(opaque)) return false;
     this.isOut = false;
     this.rttMs = performance.now() - this.sentMs;
     this.host.onRoundTrip(this.receivedBytes - this.bytesWhenSent, this.rttMs);
+    return true;
   }
 
   stop(): void {

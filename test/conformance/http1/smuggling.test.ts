@@ -70,6 +70,8 @@ function forwarded(row: RequestRow, isRouted: (authority: string, fields: readon
   for (const { line, fields = [], body = '', trailers = [], unfinished = false } of row.accepted ?? []) {
     const [method = '', , authority = '', path = ''] = line.split(' ');
     if (unfinished || method === 'CONNECT' || path === '/admin' || !isRouted(authority, fields)) continue;
+    // Of callers without an identity, as here.
+    if (fields.some((field) => field.split(':')[0]?.includes('_'))) continue;
     const host = authority === '-' ? '' : authority;
     const kept = fields.filter((field) => !field.startsWith('content-length:'));
     told.push({ line: `${method} ${host} ${path}`, fields: kept, body: textOf(body), trailers: [...trailers] });
