@@ -5,13 +5,14 @@ import { createServer, type Server } from 'node:http';
 import http2 from 'node:http2';
 import type { AddressInfo, Socket } from 'node:net';
 import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { ServiceHostsSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import { AuthorizationAction } from '../../proto/gen/weft/policy/v1/authorization_pb.js';
 import { Protocol } from '../../proto/gen/weft/policy/v1/service_pb.js';
 import type { ResourceBytes } from '../../sidecar/base/messages.ts';
 import { Apps, callHttp } from '../support/apps.ts';
 import { type TestAuthority, testAuthority } from '../support/identities.ts';
 import { authorization, type Hops, twoHops } from '../support/worker-hops.ts';
-import { until } from '../support/worker-rig.ts';
+import { resource, until } from '../support/worker-rig.ts';
 
 const { ALLOW, DENY } = AuthorizationAction;
 const BLIND = '(an opaque connection has no method or path to judge)';
@@ -32,8 +33,14 @@ afterEach(async () => {
   await hops.close();
 });
 
+/** The receiver knows the hosts of its Service, and what is in a tunnel may name any: no sidecar read it before. */
+const HOSTS = resource(ServiceHostsSchema, 'shop/orders', {
+  service: 'shop/orders',
+  hosts: ['orders', 'orders.shop', 'orders.shop.mesh'],
+});
+
 async function detecting(appPort: number, ...policies: ResourceBytes[]): Promise<void> {
-  hops = await twoHops(authority, appPort, { protocol: Protocol.DETECT }, ...policies);
+  hops = await twoHops(authority, appPort, { protocol: Protocol.DETECT }, HOSTS, ...policies);
 }
 
 /** An application that remembers what it was sent and says it back. */

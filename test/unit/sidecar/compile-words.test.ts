@@ -1,10 +1,18 @@
 // A sidecar refuses the same words as `weft check`: its policies may come from a file, or from an older control plane.
 import { create } from '@bufbuild/protobuf';
 import { expect, test } from 'vitest';
-import { AuthorizationSchema, RouteSchema } from '../../../proto/gen/weft/mesh/v1/resources_pb.js';
+import {
+  AuthorizationSchema,
+  ProviderSchema,
+  RouteSchema,
+  ServiceSchema,
+} from '../../../proto/gen/weft/mesh/v1/resources_pb.js';
+import { ProviderFormat } from '../../../proto/gen/weft/policy/v1/ai_pb.js';
 import { AuthorizationAction } from '../../../proto/gen/weft/policy/v1/authorization_pb.js';
+import type { CompileError } from '../../../sidecar/config/compile-match.ts';
 import { linearRegex } from '../../../sidecar/config/compile-match.ts';
 import { compileRoute } from '../../../sidecar/config/compile-route.ts';
+import { compileProvider, compileService } from '../../../sidecar/config/compile-service.ts';
 import { compileAuthorization } from '../../../sidecar/filters/authorization/compile.ts';
 
 type Rule = NonNullable<Parameters<typeof create<typeof RouteSchema>>[1]> extends { rules?: (infer R)[] } ? R : never;
@@ -66,4 +74,18 @@ test.each([
   const { policy, errors } = compileAuthorization(message, linearRegex);
   expect(errors.map((error) => error.path)).toEqual([`rules[0].to[0].${path}`]);
   expect(policy.rules.map((rule) => rule.always)).toEqual([true]);
+});
+
+test('roots that are none are refused with the Service or Provider that brings them', () => {
+  const errors: CompileError[] = [];
+  const bad = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n';
+  expect(
+    compileService(create(ServiceSchema, { name: 'shop/a', ports: [{ port: 1 }], caPem: bad }), errors),
+  ).toBeNull();
+  const spec = { format: ProviderFormat.OPENAI_CHAT, baseUrl: 'https://h/v1' };
+  compileProvider(create(ProviderSchema, { name: 'shop/p', spec, caPem: 'x' }), errors);
+  expect(errors).toEqual([
+    { path: 'ca_pem', message: 'the roots of ca_file: certificate 1 of 1 cannot be read' },
+    { path: 'ca_pem', message: 'the roots of ca_file: holds no PEM certificate' },
+  ]);
 });
