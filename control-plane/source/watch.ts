@@ -35,7 +35,7 @@ export const DEBOUNCE_MS = 50;
 const DEBOUNCE_MS_MAX = 500;
 
 /** A file that lost resources is looked at again after this: it may be half written. Additions do not wait. */
-const SECOND_LOOK_MS = 250;
+export const SECOND_LOOK_MS = 250;
 
 /** Network file systems tell of no change: names, sizes and times are compared this often. */
 export const INTERVAL_MS = 5_000;
