@@ -117,7 +117,7 @@ const CASES: readonly Mistake[] = [
   [
     'retry on nothing',
     route('  hosts: [orders]\n  rules:\n    - retry: { on: [UNSPECIFIED] }\n'),
-    '11:21 spec.rules[0].retry.on[0] | write one of CONNECT_FAILURE, GATEWAY_ERROR, RESET, UNAVAILABLE',
+    '11:21 spec.rules[0].retry.on[0] | write one of CONNECT_FAILURE, GATEWAY_ERROR, RESET, UNAVAILABLE, RATE_LIMITED',
   ],
   [
     'backend twice',
