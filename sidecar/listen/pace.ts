@@ -5,7 +5,7 @@ import { LIMITS } from '../base/limits.ts';
 
 const BODY_BYTES_MIN = (LIMITS.bodyBytesPerSecondMin * LIMITS.paceEveryMs) / 1_000;
 const READ_BYTES_MIN = (LIMITS.readBytesPerSecondMin * LIMITS.paceEveryMs) / 1_000;
-const SLOW_LOOKS_MAX = LIMITS.slowReadMs / LIMITS.paceEveryMs;
+const SLOW_LOOKS = LIMITS.slowReadMs / LIMITS.paceEveryMs;
 
 /** A connection's two directions. */
 export interface Paced {
@@ -35,7 +35,7 @@ export class Pace {
     const taken = connection.takenBytes - this.takenBytes;
     this.takenBytes = connection.takenBytes;
     this.slowLooks = connection.unreadBytes > 0 && taken < READ_BYTES_MIN ? this.slowLooks + 1 : 0;
-    if (this.slowLooks < SLOW_LOOKS_MAX) return;
+    if (this.slowLooks < SLOW_LOOKS) return;
     onGuard('slowRead');
     connection.destroy();
   }
