@@ -35,6 +35,7 @@ export function onSettings(session: Http2Session, flags: number, id: number, pay
   const ack = (flags & FLAG.ACK) !== 0;
   if (ack ? payload.length !== 0 : payload.length % 6 !== 0) return session.fail(FRAMING.settingsLength);
   if (!session.spend('settings') || ack) return;
+  const windowBefore = session.sender.initialWindow;
   for (let at = 0; at < payload.length && !session.closed; at += 6) {
     const setting = ((payload[at] as number) << 8) | (payload[at + 1] as number);
     onSetting(session, setting, frames.readUint32(payload, at + 2));
@@ -42,6 +43,9 @@ export function onSettings(session: Http2Session, flags: number, id: number, pay
   if (session.closed) return;
   session.socket.write(frames.settingsAckFrame());
   session.releaseHeads();
+  // Behind the acknowledgement: what goes out by the new windows shows a peer that they are in force.
+  if (session.sender.initialWindow > windowBefore)
+    for (const stream of session.streams.list()) session.sender.resume(stream);
   session.role.onRoom();
 }
 
@@ -80,7 +84,6 @@ function onInitialWindow(session: Http2Session, value: number): void {
     stream.sendWindow += change;
     if (stream.sendWindow > WINDOW_MAX) return session.fail(FRAMING.windowOverflow);
   }
-  if (change > 0) for (const stream of session.streams.list()) session.sender.resume(stream);
 }
 
 /** RFC 9113 §6.7. */
