@@ -1,14 +1,13 @@
 // Opaque TCP between two sidecars in processes of their own, over mutual TLS: protocols in which the server speaks first, and
 // connections that each side ends in its own time.
-import { writeFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EndpointSchema, ServiceSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import { Protocol } from '../../proto/gen/weft/policy/v1/service_pb.js';
 import { Apps } from '../support/apps.ts';
 import { type TestAuthority, testAuthority } from '../support/identities.ts';
 import { SidecarProcesses } from '../support/sidecar-process.ts';
+import { identityOptions } from '../support/use.ts';
 import { resource, until } from '../support/worker-rig.ts';
 
 const spiffe = (account: string): string => `spiffe://mesh.local/ns/shop/sa/${account}`;
@@ -22,17 +21,7 @@ let outboundPort: number;
 let serve: (socket: Socket) => void;
 
 async function identityOf(account: string): Promise<string[]> {
-  const issued = await authority.issue(account);
-  const file = (name: string, content: string): string => {
-    const path = join(processes.folder, `${account}-${name}`);
-    writeFileSync(path, content, { mode: 0o600 });
-    return path;
-  };
-  return [
-    ...['--identity-key', file('key.pem', issued.privateKeyPem)],
-    ...['--identity-cert', file('cert.pem', issued.chainPem)],
-    ...['--trust-bundle', file('roots.pem', issued.rootsPem.join(''))],
-  ];
+  return identityOptions(processes.folder, account, await authority.issue(account));
 }
 
 beforeAll(async () => {

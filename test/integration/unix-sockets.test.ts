@@ -11,6 +11,7 @@ import { Protocol } from '../../proto/gen/weft/policy/v1/service_pb.js';
 import { Apps } from '../support/apps.ts';
 import { type TestAuthority, testAuthority } from '../support/identities.ts';
 import { type SidecarProcess, SidecarProcesses } from '../support/sidecar-process.ts';
+import { identityOptions } from '../support/use.ts';
 import { endpoint, resource, service } from '../support/worker-rig.ts';
 
 const spiffe = (account: string): string => `spiffe://mesh.local/ns/shop/sa/${account}`;
@@ -48,17 +49,7 @@ async function get(socketPath: string, path = '/'): Promise<string> {
 }
 
 async function identityOf(account: string): Promise<string[]> {
-  const issued = await authority.issue(account);
-  const file = (name: string, content: string): string => {
-    const path = join(processes.folder, `${account}-${name}`);
-    writeFileSync(path, content, { mode: 0o600 });
-    return path;
-  };
-  return [
-    ...['--identity-key', file('key.pem', issued.privateKeyPem)],
-    ...['--identity-cert', file('cert.pem', issued.chainPem)],
-    ...['--trust-bundle', file('roots.pem', issued.rootsPem.join(''))],
-  ];
+  return identityOptions(processes.folder, account, await authority.issue(account));
 }
 
 test.each([

@@ -1,14 +1,13 @@
 // An application behind one real sidecar or two: client, caller's sidecar, mutual TLS over HTTP/2, receiver's sidecar,
 // application. Each sidecar is a process as users run it; client and application know nothing of Weft.
 
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { AuthorizationSchema, EndpointSchema, ServiceSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import { AuthorizationAction } from '../../proto/gen/weft/policy/v1/authorization_pb.js';
 import { type Protocol, TlsMode } from '../../proto/gen/weft/policy/v1/service_pb.js';
 import type { ResourceBytes } from '../../sidecar/base/messages.ts';
-import { type TestAuthority, testAuthority } from './identities.ts';
+import { testAuthority } from './identities.ts';
 import { type SidecarProcess, SidecarProcesses } from './sidecar-process.ts';
+import { identityOptions } from './use.ts';
 import { resource } from './worker-rig.ts';
 
 const NAME = 'shop/echo';
@@ -48,13 +47,13 @@ export async function startHops(
     let dialled = port;
     if (count === 2) {
       const snapshot = processes.snapshot([echo, OPEN_TO_CALLER, ...policies], RECEIVER);
-      const identity = await identityFiles(processes, authority, 'echo');
+      const identity = identityOptions(processes.folder, 'echo', await authority.issue('echo'));
       const receiver = await processes.start(['--snapshot', snapshot, '--app', `echo=${port}`, ...identity]);
       sidecars.push(receiver);
       dialled = receiver.ports.inbound as number;
     }
     const snapshot = processes.snapshot([echo, endpoint(dialled, count), ...policies], CALLER);
-    const identity = await identityFiles(processes, authority, 'web');
+    const identity = identityOptions(processes.folder, 'web', await authority.issue('web'));
     const caller = await processes.start(['--snapshot', snapshot, '--local', 'echo=0', ...identity]);
     sidecars.unshift(caller);
     const { 'local:echo': local, outbound } = caller.ports;
@@ -79,23 +78,4 @@ function service(protocol: Protocol, tls: TlsMode): ResourceBytes {
 function endpoint(port: number, count: HopCount): ResourceBytes {
   const place = { service: NAME, address: '127.0.0.1', ports: { 80: port } };
   return resource(EndpointSchema, `${NAME}/one`, count === 1 ? place : { ...place, spiffeId: RECEIVER });
-}
-
-/** The options that give a sidecar its identity. */
-async function identityFiles(
-  processes: SidecarProcesses,
-  authority: TestAuthority,
-  account: string,
-): Promise<readonly string[]> {
-  const issued = await authority.issue(account);
-  const file = (name: string, content: string): string => {
-    const path = join(processes.folder, `${account}-${name}`);
-    writeFileSync(path, content, { mode: 0o600 });
-    return path;
-  };
-  return [
-    ...['--identity-key', file('key.pem', issued.privateKeyPem)],
-    ...['--identity-cert', file('cert.pem', issued.chainPem)],
-    ...['--trust-bundle', file('roots.pem', issued.rootsPem.join(''))],
-  ];
 }
