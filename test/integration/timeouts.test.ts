@@ -24,6 +24,11 @@ type Rule = NonNullable<Parameters<typeof route>[1]['rules']>[number];
 const ruled = (rule: Rule) => route('shop/timeouts', { services: ['shop/orders'], rules: [{ name: 'slow', ...rule }] });
 const call = () => callHttp(rig.port, 'orders');
 
+/** A call whose body the test sends, on a connection of its own. */
+function beginPost(): http.ClientRequest {
+  return http.request({ host: '127.0.0.1', port: rig.port, method: 'POST', agent: false, headers: { host: 'orders' } });
+}
+
 /** An application that takes requests and never answers; `left` counts those that were given up. */
 async function silent(): Promise<{ port: number; left: () => number; arrived: () => number }> {
   let left = 0;
@@ -103,13 +108,7 @@ test('request begins with the end of the request: a caller may take its time to 
     endpoint('shop/orders', got),
     ruled({ timeouts: { request: { nanos: 150_000_000 }, perTry: { nanos: 150_000_000 } } }),
   );
-  const request = http.request({
-    host: '127.0.0.1',
-    port: rig.port,
-    method: 'POST',
-    agent: false,
-    headers: { host: 'orders' },
-  });
+  const request = beginPost();
   request.write('some');
   await new Promise((resolve) => setTimeout(resolve, 400));
   request.end('more');
@@ -126,13 +125,7 @@ test.each(['request', 'perTry'] as const)(
       endpoint('shop/orders', slow.port),
       ruled({ timeouts: { [name]: { nanos: 150_000_000 } }, retry: { attempts: 0 } }),
     );
-    const request = http.request({
-      host: '127.0.0.1',
-      port: rig.port,
-      method: 'POST',
-      agent: false,
-      headers: { host: 'orders' },
-    });
+    const request = beginPost();
     request.write('some');
     await until('it arrived', () => slow.arrived() === 1);
     request.end('more');
@@ -144,13 +137,7 @@ test.each(['request', 'perTry'] as const)(
 test('idle ends a request in which nothing moves, too', async () => {
   const slow = await silent();
   await rig.apply(service('shop/orders'), endpoint('shop/orders', slow.port), ruled({ timeouts: { idle: SHORT } }));
-  const request = http.request({
-    host: '127.0.0.1',
-    port: rig.port,
-    method: 'POST',
-    agent: false,
-    headers: { host: 'orders' },
-  });
+  const request = beginPost();
   request.on('error', () => {});
   request.write('some');
   const [response] = (await once(request, 'response')) as [http.IncomingMessage];
@@ -200,13 +187,7 @@ test('idle leaves alone what moves, in either direction', async () => {
   });
   const idle = { nanos: 400_000_000 };
   await rig.apply(service('shop/orders'), endpoint('shop/orders', port), ruled({ timeouts: { idle } }));
-  const request = http.request({
-    host: '127.0.0.1',
-    port: rig.port,
-    method: 'POST',
-    agent: false,
-    headers: { host: 'orders' },
-  });
+  const request = beginPost();
   request.write('first');
   const [response] = (await once(request, 'response')) as [http.IncomingMessage];
   // Three times the idle time, with a byte of the request in every eighth of it.
