@@ -15,6 +15,7 @@ const SILENT: StreamEvents = { onHead() {}, onData() {}, onEnd() {}, onDrain() {
 
 /** The caller's side: has no head to send, so a refusal can only be a close. */
 class OpaqueCaller implements HttpStream {
+  readonly isDirect = true;
   events: StreamEvents = SILENT;
   private readonly wire: ByteConnection;
   private readonly farewell: Uint8Array | null;

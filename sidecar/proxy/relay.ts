@@ -7,6 +7,7 @@ import { LIMITS } from '../base/limits.ts';
 import { ProxyError } from '../wire/error.ts';
 import type { HeaderList } from '../wire/headers.ts';
 import { headerValue } from '../wire/headers.ts';
+import { slabOf } from '../wire/slab.ts';
 import type { Head, HttpStream, StreamEvents } from '../wire/stream.ts';
 
 /** What the attempt loop needs to know of the world; one per route, compiled when config changes. */
@@ -81,8 +82,8 @@ export class Exchange implements StreamEvents {
     if (this.replay !== null) {
       this.replay.push(chunk);
       threadHeld.add(chunk.length);
-      if (this.requestBytes > LIMITS.replayBytesMax && upstream !== null) this.dropReplay();
-    }
+      if (this.requestBytes > LIMITS.replayBytesMax && upstream !== null) this.passReplay();
+    } else if (upstream !== null) this.pass(chunk);
     if (upstream !== null) {
       if (!upstream.writeData(chunk, end)) this.downstream.pause();
       if (end && this.halfClosed) this.onTunnelEnd();
@@ -143,7 +144,7 @@ export class Exchange implements StreamEvents {
       room = stream.writeData(chunks[i] as Uint8Array, last);
     }
     if (this.trailers !== null) stream.writeEnd(this.trailers);
-    if (this.requestBytes > LIMITS.replayBytesMax) this.dropReplay();
+    if (this.requestBytes > LIMITS.replayBytesMax) this.passReplay();
     if (room && !this.requestEnded) this.downstream.resume();
   }
 
@@ -164,7 +165,7 @@ export class Exchange implements StreamEvents {
       }
     }
     this.response = head;
-    this.dropReplay();
+    this.passReplay();
     policy.commit(head);
     if (end) this.grpcStatus = grpcStatusOf(head.headers);
     this.downstream.writeHead(head, end);
@@ -174,6 +175,7 @@ export class Exchange implements StreamEvents {
   onAttemptData(attempt: Attempt, chunk: Uint8Array, end: boolean): void {
     if (attempt !== this.attempt) return;
     this.responseBytes += chunk.length;
+    if (this.downstream.isDirect && attempt.stream?.events === attempt) slabOf(chunk)?.notePassed(chunk.length);
     if (!this.downstream.writeData(chunk, end) && !end) attempt.stream?.pause();
     if (end) this.onResponseEnd(attempt);
   }
@@ -237,6 +239,17 @@ export class Exchange implements StreamEvents {
     this.attempt = null;
     attempt?.abandon(error);
     this.finish();
+  }
+
+  /** A part of the request goes to upstream, and is kept by nobody between the two connections. */
+  private pass(chunk: Uint8Array): void {
+    if (this.downstream.isDirect && this.downstream.events === this) slabOf(chunk)?.notePassed(chunk.length);
+  }
+
+  /** No other attempt will need what the first one was given. What two were given is written twice: it is left to the garbage collector. */
+  private passReplay(): void {
+    if (this.replay !== null && this.attempts === 1) for (const chunk of this.replay) this.pass(chunk);
+    this.dropReplay();
   }
 
   /** No other attempt will need them. */

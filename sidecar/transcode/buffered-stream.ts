@@ -17,6 +17,7 @@ const NOBODY: StreamEvents = {
 
 /** Give it to the server codec as the stream's events, and set `events` to the exchange before the first event. */
 export abstract class BufferedStream implements HttpStream, StreamEvents {
+  readonly isDirect = false;
   events: StreamEvents = NOBODY;
   protected readonly downstream: HttpStream;
   /** Nothing passes towards the exchange any more: it has reset, or we answered in its place. */

@@ -65,12 +65,6 @@ export function connectorTo(address: EndpointAddress, heard: DialObserver = NOBO
   return (observer) => dial(address, observer, heard);
 }
 
-/**
- * All clear connections of the thread read into this buffer, each into memory of its own from there: that is cheaper
- * than the 64 KiB which a 'data' event allocates for each read, however short.
- */
-const readBuffer = Buffer.allocUnsafeSlow(64 * 1024);
-
 /** As those of listeners: see listen/bind.ts. Half-open: a peer may end its side and still read. */
 const SOCKET_OPTIONS = {
   allowHalfOpen: true,
@@ -81,7 +75,7 @@ const SOCKET_OPTIONS = {
 
 function dial(address: EndpointAddress, observer: ConnectionObserver, heard: DialObserver): () => void {
   let wire: WireSocket | null = null;
-  const socket = open(address, (chunk) => wire?.receive(chunk));
+  const socket = open(address);
   let settled = false;
   const fail = (error: ProxyError): void => {
     if (settled) return;
@@ -124,15 +118,9 @@ function dial(address: EndpointAddress, observer: ConnectionObserver, heard: Dia
   };
 }
 
-function open(address: EndpointAddress, receive: (chunk: Buffer) => void): Socket {
+function open(address: EndpointAddress): Socket {
   const options = { ...destination(address), ...SOCKET_OPTIONS };
-  if (address.tls === null) {
-    const callback = (bytes: number): boolean => {
-      receive(Buffer.from(readBuffer.subarray(0, bytes)));
-      return true;
-    };
-    return connectTcp({ ...options, onread: { buffer: readBuffer, callback } });
-  }
+  if (address.tls === null) return connectTcp(options);
   const { context, serverName, alpn, verify, sessions } = address.tls;
   const session = sessions?.take();
   const socket = connectTls({

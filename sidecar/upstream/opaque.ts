@@ -17,6 +17,7 @@ export function tellSource(head: Head, source: ProxySource): void {
 
 /** The one stream of a TCP connection. */
 export class OpaqueStream implements HttpStream {
+  readonly isDirect = true;
   events: StreamEvents;
   private readonly wire: WireSocket;
   private readonly sendProxy: 0 | 1 | 2;

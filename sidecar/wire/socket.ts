@@ -7,6 +7,8 @@ import { threadHeld } from '../base/held.ts';
 import { noteMoved } from '../base/minor-collection.ts';
 import { asBuffer } from './bytes.ts';
 import type { ProxiedAddresses } from './proxy-protocol.ts';
+import { readFrom } from './reads.ts';
+import { slabOf } from './slab.ts';
 
 /** What a codec hears of its connection. */
 export interface SocketEvents {
@@ -104,13 +106,14 @@ export class WireSocket implements ByteConnection {
   constructor(socket: Socket) {
     this.socket = socket;
     socket.setNoDelay(true);
-    socket.on('data', (chunk: Buffer) => this.receive(chunk));
+    const reader = readFrom(socket, (chunk) => this.receive(chunk));
     socket.on('end', () => this.guard(() => this.events.onEnd()));
     socket.on('error', (error: Error) => {
       this.failure = error;
     });
     socket.on('close', () => {
       this.closed = true;
+      reader.release();
       threadHeld.add(-this.bufferedBytes);
       this.dropQueue();
       this.guard(() => this.events.onClose(this.failure));
@@ -130,12 +133,14 @@ export class WireSocket implements ByteConnection {
     if (typeof piece === 'string') this.queueText(piece);
     else if (piece.length > COPY_BYTES_MAX) {
       this.seal();
-      this.pieces.push(piece);
+      this.append(piece);
     } else if (this.text !== '' && piece.length <= TEXT_BYTES_MAX) {
       this.text += asBuffer(piece).toString('latin1');
+      slabOf(piece)?.noteWritten(piece.length);
     } else {
       const at = this.room(piece.length);
       (this.gather as Buffer).set(piece, at);
+      slabOf(piece)?.noteWritten(piece.length);
     }
     return this.queued(piece.length);
   }
@@ -144,7 +149,7 @@ export class WireSocket implements ByteConnection {
     if (this.closed || this.ending) return true;
     if (piece.length <= PASS_COPY_BYTES_MAX && this.bufferedBytes > 0) return this.write(piece);
     this.seal();
-    this.pieces.push(piece);
+    this.append(piece);
     return this.queued(piece.length);
   }
 
@@ -195,10 +200,12 @@ export class WireSocket implements ByteConnection {
   private writeOut(): void {
     const bytes = this.queuedBytes;
     this.queuedBytes = 0;
-    noteMoved(bytes);
     this.inFlightBytes += bytes;
-    const done = (): void => this.onWritten(bytes);
     const { text, pieces } = this;
+    const done = (error?: Error | null): void => {
+      if (!error) noteWritten(pieces);
+      this.onWritten(bytes);
+    };
     if (pieces.length === 0 && text !== '') {
       this.text = '';
       this.socket.write(text, 'latin1', done);
@@ -216,6 +223,15 @@ export class WireSocket implements ByteConnection {
     for (let i = 0; i < last; i++) this.socket.write(pieces[i] as Uint8Array);
     this.socket.write(pieces[last] as Uint8Array, done);
     this.socket.uncork();
+  }
+
+  /** What lies behind the last piece makes it longer: reads of a turn leave as one. */
+  private append(piece: Uint8Array): void {
+    const { pieces } = this;
+    const last = pieces.at(-1);
+    if (last !== undefined && last.buffer === piece.buffer && last.byteOffset + last.length === piece.byteOffset) {
+      pieces[pieces.length - 1] = Buffer.from(last.buffer, last.byteOffset, last.length + piece.length);
+    } else pieces.push(piece);
   }
 
   private queueText(text: string): void {
@@ -305,7 +321,7 @@ export class WireSocket implements ByteConnection {
     setImmediate(flushAll);
   }
 
-  /** Takes what was read, for a socket that reads into a given buffer (`onread`) and so has no 'data' events. As `guard`, without a closure. */
+  /** Takes what was read: as `guard`, without a closure. */
   receive(chunk: Buffer): void {
     try {
       this.events.onBytes(chunk);
@@ -316,6 +332,16 @@ export class WireSocket implements ByteConnection {
 
   guard(run: () => void): void {
     guard(this, run);
+  }
+}
+
+/** The kernel has them: slabs may be used again, everything else is garbage. */
+function noteWritten(pieces: readonly Uint8Array[]): void {
+  for (let i = 0; i < pieces.length; i++) {
+    const piece = pieces[i] as Uint8Array;
+    const slab = slabOf(piece);
+    if (slab === undefined) noteMoved(piece.length);
+    else slab.noteWritten(piece.length);
   }
 }
 

@@ -69,7 +69,7 @@ export class Head {
 export interface StreamEvents {
   /** `end`: nothing follows, neither data nor trailers. */
   onHead(head: Head, end: boolean): void;
-  /** The chunk belongs to the receiver; a codec never reuses its memory. Never empty unless `end`. */
+  /** The chunk belongs to the receiver; its memory is not used again unless it says so (wire/slab.ts). Never empty unless `end`. */
   onData(chunk: Uint8Array, end: boolean): void;
   /** Only when the end did not come with head or data. */
   onEnd(trailers: HeaderList | null): void;
@@ -81,6 +81,8 @@ export interface StreamEvents {
 
 /** Going down to a codec: same words, same order, in both roles and both protocols. */
 export interface HttpStream {
+  /** Whether what is written goes to a connection as it is, and is kept by nobody: its memory is used again once it has left (wire/slab.ts). */
+  readonly isDirect: boolean;
   /** Who receives what comes up. May be exchanged between events, e.g. to put a transcoder in between. */
   events: StreamEvents;
   /** A server stream may write several 1xx heads before the final one. */

@@ -61,6 +61,7 @@ export class Recorder implements StreamEvents {
 
 /** A stream whose peer is the test. `sent` has what was written; a wrong order throws. */
 export class MemoryStream implements HttpStream {
+  readonly isDirect = true;
   events: StreamEvents = new Recorder();
   readonly sent = new Recorder();
   /** Set to false to play a slow reader. */

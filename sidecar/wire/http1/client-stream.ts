@@ -26,6 +26,7 @@ export interface ClientStreamHost {
 
 /** One request and its response. */
 export class ClientStream implements HttpStream {
+  readonly isDirect = true;
   events: StreamEvents;
   method = '';
   headWritten = false;

@@ -3,6 +3,7 @@
 
 import { asBuffer } from '../bytes.ts';
 import { type HeaderList, judgeTrailers } from '../headers.ts';
+import { slabOf } from '../slab.ts';
 import type { Head } from '../stream.ts';
 import { ChunkLine } from './chunk-line.ts';
 import { parseFields } from './fields.ts';
@@ -45,6 +46,8 @@ export class Http1Parser {
   private running = false;
   private chunk: Buffer = EMPTY;
   private at = 0;
+  /** Bytes of `chunk` that the sink was given: all others are in strings. */
+  private given = 0;
   private waiting: Uint8Array[] = [];
   private waitingBytes = 0;
   private readonly section: Section;
@@ -126,6 +129,7 @@ export class Http1Parser {
 
   private fill(): boolean {
     if (this.at < this.chunk.length) return true;
+    slabOf(this.chunk)?.noteParsed(this.chunk.length - this.given);
     const next = this.waiting.shift();
     if (next === undefined) {
       this.chunk = EMPTY;
@@ -135,6 +139,7 @@ export class Http1Parser {
     this.waitingBytes -= next.length;
     this.chunk = asBuffer(next);
     this.at = 0;
+    this.given = 0;
     return true;
   }
 
@@ -160,6 +165,7 @@ export class Http1Parser {
     if (take === 0) return;
     const piece = take === this.chunk.length ? this.chunk : this.chunk.subarray(this.at, this.at + take);
     this.at += take;
+    this.given += take;
     let end = false;
     if (this.state !== RAW) {
       this.bodyLeft -= take;

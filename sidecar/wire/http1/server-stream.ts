@@ -32,6 +32,7 @@ const NO_EVENTS: StreamEvents = { onHead() {}, onData() {}, onEnd() {}, onDrain(
 
 /** One request and its response. */
 export class ServerStream implements HttpStream {
+  readonly isDirect = true;
   events: StreamEvents = NO_EVENTS;
   headWritten = false;
   requestDone: boolean;

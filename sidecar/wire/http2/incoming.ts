@@ -2,6 +2,7 @@
 // (RFC 9113 §5.1, §6.1, §6.2, §6.4). Those that only steer are in control-frames.ts.
 
 import type { HeaderList } from '../headers.ts';
+import { slabOf } from '../slab.ts';
 import * as control from './control-frames.ts';
 import * as frames from './frames.ts';
 import { FLAG, FRAME } from './frames.ts';
@@ -21,6 +22,9 @@ export class Incoming implements BlockHost {
   private readonly decoder = new HpackDecoder();
   private readonly blocks = new HeaderBlocks(this);
   private readonly reader: frames.FrameReader;
+  /** The slab's memory that is read just now, and how much of it streams were given. */
+  private source: ArrayBufferLike | null = null;
+  private given = 0;
 
   constructor(session: Http2Session) {
     this.session = session;
@@ -41,7 +45,13 @@ export class Incoming implements BlockHost {
   }
 
   push(chunk: Uint8Array): void {
+    const slab = slabOf(chunk);
+    if (slab === undefined) return this.reader.push(chunk);
+    this.source = chunk.buffer;
+    this.given = 0;
     this.reader.push(chunk);
+    slab.noteParsed(chunk.length - this.given);
+    this.source = null;
   }
 
   fail(rejection: Rejection): void {
@@ -113,6 +123,7 @@ export class Incoming implements BlockHost {
     if (!stream.headReceived) return this.session.streamError(id, MESSAGE.bodyFirst);
     if (!countBody(stream, data.length, end)) return this.session.streamError(id, MESSAGE.body);
     if (end) this.session.endRemote(stream);
+    if (data.buffer === this.source) this.given += data.length;
     stream.receive(data, end, payload.length);
   }
 

@@ -32,6 +32,7 @@ const NO_CHUNKS: Uint8Array[] = [];
 
 /** A stream; public fields are the session's bookkeeping. */
 export class Http2Stream implements HttpStream {
+  readonly isDirect = true;
   events: StreamEvents;
   readonly id: number;
   /** Its response has no body whatever content-length says. */

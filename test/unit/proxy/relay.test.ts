@@ -4,12 +4,14 @@ import { LIMITS } from '../../../sidecar/base/limits.ts';
 import { type Attempt, type AttemptPolicy, Exchange } from '../../../sidecar/proxy/relay.ts';
 import { ProxyError } from '../../../sidecar/wire/error.ts';
 import type { HeaderList } from '../../../sidecar/wire/headers.ts';
+import { type Slab, takeSlab } from '../../../sidecar/wire/slab.ts';
 import { Head, type HttpStream, type StreamEvents } from '../../../sidecar/wire/stream.ts';
 
 const IGNORE: StreamEvents = { onHead() {}, onData() {}, onEnd() {}, onDrain() {}, onReset() {} };
 
 /** Writes down every call; `room` is what writeData answers. */
 class RecordedStream implements HttpStream {
+  isDirect = true;
   events: StreamEvents = IGNORE;
   log: string[] = [];
   room = true;
@@ -196,5 +198,70 @@ describe('an exchange', () => {
     exchange.onReset(new ProxyError('cancelled', 'downstream', 'gone'));
     expect(scheduled).toHaveLength(0);
     expect(finished).toHaveLength(1);
+  });
+});
+
+describe('memory that a body was read into', () => {
+  /** A chunk of a slab that is full, once the kernel has taken it. */
+  function chunkOf(slab: Slab): Uint8Array {
+    slab.give(100);
+    slab.fill();
+    slab.noteWritten(100);
+    return slab.bytes.subarray(0, 100);
+  }
+
+  /** Whether another connection may read into it. */
+  const isFree = (slab: Slab): boolean => {
+    slab.noteParsed(0);
+    return takeSlab() === slab;
+  };
+
+  test('is used again once the request was sent in one attempt, and the response passed on', () => {
+    const { attempts, exchange, answer } = setUp();
+    exchange.onHead(POST(), false);
+    answer(0);
+    const [request, response] = [takeSlab(), takeSlab()];
+    exchange.onData(chunkOf(request), true);
+    expect(isFree(request)).toBe(false); // Another attempt would need it.
+    const attempt = attempts[0] as Attempt;
+    attempt.stream = Object.assign(attempt.stream as HttpStream, { events: attempt });
+    exchange.downstream.events = exchange;
+    attempt.onHead(Head.response(200, []), false);
+    expect(isFree(request)).toBe(true);
+    attempt.onData(chunkOf(response), false);
+    expect(isFree(response)).toBe(true);
+  });
+
+  test('is left alone when two attempts were given it', () => {
+    const { attempts, scheduled, exchange, answer } = setUp({ retries: 1 });
+    exchange.downstream.events = exchange;
+    exchange.onHead(POST(), false);
+    answer(0);
+    const slab = takeSlab();
+    exchange.onData(chunkOf(slab), true);
+    (attempts[0] as Attempt).onReset(new ProxyError('refused', 'upstream', 'REFUSED_STREAM', 'yes'));
+    scheduled[0]?.();
+    answer(1);
+    (attempts[1] as Attempt).onHead(Head.response(200, []), false);
+    expect(isFree(slab)).toBe(false);
+  });
+
+  test('is left alone where somebody stands between the connections, who may keep it', () => {
+    const { downstream, attempts, exchange, answer } = setUp();
+    downstream.isDirect = false;
+    downstream.events = exchange;
+    exchange.onHead(POST(), false);
+    const upstream = answer(0);
+    const [request, response, tapped] = [takeSlab(), takeSlab(), takeSlab()];
+    exchange.onData(chunkOf(request), true);
+    const attempt = attempts[0] as Attempt;
+    upstream.events = attempt;
+    attempt.onHead(Head.response(200, []), false);
+    attempt.onData(chunkOf(response), false);
+    expect([isFree(request), isFree(response)]).toEqual([false, false]);
+    downstream.isDirect = true;
+    upstream.events = IGNORE;
+    attempt.onData(chunkOf(tapped), false);
+    expect(isFree(tapped)).toBe(false);
   });
 });

@@ -99,6 +99,7 @@ describe('the reply', () => {
   test('respond writes it whole and says whether to close', () => {
     const written: string[] = [];
     const stream: HttpStream = {
+      isDirect: true,
       events: { onHead() {}, onData() {}, onEnd() {}, onDrain() {}, onReset() {} },
       writeHead: (head, end) => void written.push(`${head.status} ${end}${head.closes ? ' closes' : ''}`),
       writeData: (chunk, end) => written.push(`${Buffer.from(chunk)} ${end}`) > 0,
