@@ -105,7 +105,7 @@ export const LIMITS = {
   meteredBodyBytesMax: 10 * 1024 * 1024,
   /** One event of a streamed answer. Chat chunks are under 1 KiB, audio and image deltas reach a few MiB; a provider that never sends a blank line must not fill memory. */
   sseEventBytesMax: 8 * 1024 * 1024,
-  /** Log lines and spans that a worker hands to main at once, every 10 ms: 100,000 requests a second, and about a megabyte. More are dropped and counted. */
+  /** Log lines and spans that a worker hands to main at once: about a megabyte. They go ten times a second, and whenever a quarter of it waits at the end of a turn, so that only a turn with more than a thousand loses any. Those are dropped and counted. */
   telemetryRecordsMax: 1_000,
   /** Spans that wait while the OpenTelemetry SDK loads, under a second; the batch processor's own queue has as many. */
   waitingSpansMax: 2_048,

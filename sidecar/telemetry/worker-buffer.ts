@@ -1,12 +1,15 @@
-// Log lines and spans on their way from a worker to main: gathered, sent at most every 10 ms, bounded. What does not
-// fit is dropped and counted, because a slow log must never slow requests.
+// Log lines and spans on their way from a worker to main: gathered, bounded. What does not fit is
+// dropped and counted, because a slow log must never slow requests.
 
 import { LIMITS } from '../base/limits.ts';
 import type { FromWorker, TelemetryRecord } from '../base/messages.ts';
 import { type TimerWheel, WheelTimer } from '../base/timer-wheel.ts';
 
-/** Between two messages; also what a record may be late. */
-const FLUSH_MS = 10;
+/** What a record may be late. Each message wakes main, which costs a quiet request more than its record: ten a second are enough for people. */
+const FLUSH_MS = 100;
+/** Records that are sent without waiting: a busy log goes in messages of this size. */
+const FLUSH_RECORDS = LIMITS.telemetryRecordsMax / 4;
+
 export class TelemetryBuffer {
   private records: TelemetryRecord[] = [];
   private dropped = 0;
@@ -15,6 +18,8 @@ export class TelemetryBuffer {
   private readonly wheel: TimerWheel;
   private readonly post: (message: FromWorker) => void;
   private readonly timer: WheelTimer;
+  private isDue = false;
+  private readonly flushNow = (): void => this.flush();
 
   constructor(wheel: TimerWheel, post: (message: FromWorker) => void) {
     this.wheel = wheel;
@@ -25,7 +30,13 @@ export class TelemetryBuffer {
   add(record: TelemetryRecord): void {
     if (this.records.length >= LIMITS.telemetryRecordsMax) this.dropped++;
     else this.records.push(record);
-    if (!this.timer.armed) this.wheel.arm(this.timer, FLUSH_MS);
+    // Once a turn at most, so that what overflows is what main could not have taken in this turn either.
+    if (this.records.length < FLUSH_RECORDS) {
+      if (!this.timer.armed) this.wheel.arm(this.timer, FLUSH_MS);
+    } else if (!this.isDue) {
+      this.isDue = true;
+      setImmediate(this.flushNow);
+    }
   }
 
   /** Whether one more line about a denied request may be written this second where no access log is wanted. */
@@ -41,6 +52,7 @@ export class TelemetryBuffer {
   /** Sends what there is; the last call before the worker ends. */
   flush(): void {
     this.wheel.cancel(this.timer);
+    this.isDue = false;
     if (this.records.length === 0 && this.dropped === 0) return;
     const { records, dropped } = this;
     this.records = [];
