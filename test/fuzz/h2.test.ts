@@ -11,7 +11,7 @@ import { HpackEncoder } from '../../sidecar/wire/http2/hpack-encoder.ts';
 import { serveHttp2 } from '../../sidecar/wire/http2/server.ts';
 import { WireSocket } from '../../sidecar/wire/socket.ts';
 import { Head } from '../../sidecar/wire/stream.ts';
-import { fuzz, fuzzTimeoutMs } from '../support/fuzz.ts';
+import { cut, cuts, fuzz, fuzzTimeoutMs } from '../support/fuzz.ts';
 
 const PREFACE = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frame(4, 0, 0, 0)]);
 const GET = Buffer.from('828684410f7777772e6578616d706c652e636f6d', 'hex');
@@ -19,17 +19,6 @@ const payload = fc.oneof(fc.uint8Array({ maxLength: 40 }), fc.constant<Uint8Arra
 const anyFrame = fc
   .tuple(fc.integer({ min: 0, max: 11 }), fc.integer({ min: 0, max: 255 }), fc.integer({ min: 0, max: 9 }), payload)
   .map(([type, flags, id, body]) => Buffer.concat([frame(type, flags, id, body.length, 0), body]));
-const cuts = fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 1, maxLength: 8 });
-
-function pieces(bytes: Uint8Array, sizes: number[]): Uint8Array[] {
-  const parts: Uint8Array[] = [];
-  for (let at = 0, i = 0; at < bytes.length; i++) {
-    const size = sizes[i % sizes.length] as number;
-    parts.push(bytes.subarray(at, at + size));
-    at += size;
-  }
-  return parts;
-}
 
 function read(parts: Uint8Array[]): string[] {
   const seen: string[] = [];
@@ -51,7 +40,7 @@ test(
         const whole = Buffer.concat(list);
         const expected = read([whole]);
         expect(expected.length).toBe(list.length);
-        expect(read(pieces(whole, sizes))).toEqual(expected);
+        expect(read(cut(whole, sizes))).toEqual(expected);
       }),
     );
   },
@@ -79,7 +68,7 @@ test(
           }),
           { scheme: 'http', onMalformed() {}, onGuard() {}, onClose() {} },
         );
-        for (const part of pieces(Buffer.concat([PREFACE, ...list]), sizes)) socket.events.onBytes(part);
+        for (const part of cut(Buffer.concat([PREFACE, ...list]), sizes)) socket.events.onBytes(part);
         socket.destroy();
       }),
     );
@@ -106,7 +95,7 @@ test(
           });
           stream?.writeHead(Head.request('POST', 'http', 'a', '/', []), false);
         }
-        for (const part of pieces(Buffer.concat([frame(4, 0, 0, 0), ...list]), sizes)) socket.events.onBytes(part);
+        for (const part of cut(Buffer.concat([frame(4, 0, 0, 0), ...list]), sizes)) socket.events.onBytes(part);
         socket.events.onClose(null);
         expect(new Set(failed).size).toBe(failed.length);
         socket.destroy();

@@ -3,10 +3,11 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Http1Parser } from '../../sidecar/wire/http1/parse.ts';
-import { fuzz, fuzzTimeoutMs } from '../support/fuzz.ts';
+import { cut, cuts, fuzz, fuzzTimeoutMs } from '../support/fuzz.ts';
+import { requests, responses } from '../support/http1-messages.ts';
 
 /** What the parser said, with adjacent data joined: cuts may split data, never anything else. */
-function events(pieces: Uint8Array[]): string[] {
+function events(role: 'request' | 'response', pieces: Uint8Array[]): string[] {
   const said: string[] = [];
   let data = '';
   const say = (text: string): void => {
@@ -15,11 +16,11 @@ function events(pieces: Uint8Array[]): string[] {
     said.push(text);
   };
   const parser: Http1Parser = new Http1Parser(
-    'request',
+    role,
     {
       onHead: (head, end) => {
-        say(`head ${JSON.stringify(head)} ${end}`);
-        if (end) parser.next();
+        say(`head ${JSON.stringify(head)} ${end} ${parser.keepAlive}`);
+        if (end || parser.isDone) parser.next();
       },
       onData: (chunk, end) => {
         data += Buffer.from(chunk).toString('hex');
@@ -32,8 +33,9 @@ function events(pieces: Uint8Array[]): string[] {
         parser.next();
       },
     },
-    'http',
+    role === 'request' ? 'http' : '',
   );
+  if (role === 'response') parser.expect('GET', '');
   for (const piece of pieces) {
     const rejection = parser.execute(piece);
     if (rejection === null) continue;
@@ -43,32 +45,31 @@ function events(pieces: Uint8Array[]): string[] {
   return said;
 }
 
-function cut(bytes: Buffer, sizes: number[]): Buffer[] {
-  const pieces: Buffer[] = [];
-  for (let at = 0, i = 0; at < bytes.length; i++) {
-    const size = sizes[i % sizes.length] as number;
-    pieces.push(Buffer.from(bytes.subarray(at, at + size)));
-    at += size;
-  }
-  return pieces;
-}
-
 const message = fc.constantFrom(
   'GET / HTTP/1.1\r\nHost: a\r\nX-Y:  z \r\n\r\n',
   '\r\nPOST /a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello',
   'POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\n\r\n',
   'POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nx-t: 1\r\n\r\n',
 );
-const sizes = fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 1, maxLength: 20 });
 
 test('re-chunking changes nothing', { timeout: fuzzTimeoutMs() }, () => {
-  const property = fc.property(fc.array(message, { minLength: 1, maxLength: 4 }), sizes, (messages, by) => {
+  const property = fc.property(fc.array(message, { minLength: 1, maxLength: 4 }), cuts, (messages, by) => {
     const bytes = Buffer.from(messages.join(''), 'latin1');
-    const whole = events([bytes]);
+    const whole = events('request', [bytes]);
     expect(whole.filter((said) => said.startsWith('head'))).toHaveLength(messages.length);
-    expect(events(cut(bytes, by))).toEqual(whole);
+    expect(events('request', cut(bytes, by))).toEqual(whole);
   });
   fuzz('HTTP/1.1 in pieces', property);
+});
+
+test.each([
+  ['request', requests],
+  ['response', responses],
+] as const)('re-chunking changes nothing of a %s that may be wrong', { timeout: fuzzTimeoutMs() }, (role, made) => {
+  const property = fc.property(made, cuts, (bytes, by) => {
+    expect(events(role, cut(bytes, by)), JSON.stringify(bytes.toString('latin1'))).toEqual(events(role, [bytes]));
+  });
+  fuzz(`HTTP/1.1 ${role}s, wrong ones too, in pieces`, property);
 });
 
 test('no bytes make it throw', { timeout: fuzzTimeoutMs() }, () => {
@@ -77,7 +78,7 @@ test('no bytes make it throw', { timeout: fuzzTimeoutMs() }, () => {
     message.map((text) => Buffer.from(text, 'latin1')),
   );
   const property = fc.property(fc.array(junk, { maxLength: 6 }), (pieces) => {
-    expect(Array.isArray(events(pieces))).toBe(true);
+    expect(Array.isArray(events('request', pieces))).toBe(true);
   });
   fuzz('HTTP/1.1 of any bytes', property);
 });

@@ -48,3 +48,20 @@ export function fuzz<T>(target: string, property: fc.IProperty<T>): void {
     markInterruptAsFailure: false,
   });
 }
+
+/** Where to cut a stream: the lengths of its pieces, again and again. */
+export const cuts = fc.array(fc.oneof(fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 60 })), {
+  minLength: 1,
+  maxLength: 12,
+});
+
+/** `bytes` in pieces, each in memory of its own, as a socket reads them. */
+export function cut(bytes: Uint8Array, sizes: readonly number[]): Buffer[] {
+  const pieces: Buffer[] = [];
+  for (let at = 0, i = 0; at < bytes.length; i++) {
+    const size = sizes[i % sizes.length] as number;
+    pieces.push(Buffer.from(bytes.subarray(at, at + size)));
+    at += size;
+  }
+  return pieces;
+}

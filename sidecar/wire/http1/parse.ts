@@ -14,7 +14,7 @@ import type { Rejection } from './reject.ts';
 import { REJECT } from './reject.ts';
 import { RequestReader } from './request-head.ts';
 import { ResponseReader } from './response-head.ts';
-import { Section } from './section.ts';
+import { refusalOf, Section } from './section.ts';
 
 /** What a parser says, in the order of StreamEvents; `end` is known with the head or with the last byte of a Content-Length. */
 export interface ParserSink {
@@ -209,7 +209,7 @@ export class Http1Parser {
     const { bytes, from, to } = section;
     section.release();
     const refused = parseFields(bytes, from, to, bytes.toString('latin1', from, to), from, headers, facts);
-    if (refused !== null) return refused;
+    if (refused !== null) return refusalOf(bytes, from, to, refused);
     if (facts.chunked || facts.host !== null || !judgeTrailers(headers)) return REJECT.trailerField;
     this.state = DONE;
     this.sink.onMessageEnd(headers);
@@ -229,7 +229,8 @@ export class Http1Parser {
     if (!section.isWhole) return section.rejection;
     const { bytes, from, to } = section;
     section.release();
-    return reader.read(bytes, from, to) ?? this.startBody();
+    const refused = reader.read(bytes, from, to);
+    return refused === null ? this.startBody() : refusalOf(bytes, from, to, refused);
   }
 
   /** Hands the head on; what follows it is known before, since the owner may answer at once. */

@@ -64,9 +64,7 @@ export class Section {
       this.heldBytes = 0;
       return at + take - behind;
     }
-    for (let i = before; i < this.heldBytes; i++) {
-      if (this.held[i] === 0x0a && (i === 0 || this.held[i - 1] !== 0x0d)) this.rejection ??= REJECT.bareLf;
-    }
+    if (hasBareLf(this.held, before, this.heldBytes, 0)) this.rejection ??= REJECT.bareLf;
     if (this.heldBytes > limits.HEAD_BYTES_MAX) this.rejection ??= tooLarge(this.held, 0, this.heldBytes, lineTooLong);
     return at + take;
   }
@@ -82,6 +80,20 @@ export class Section {
     this.from = from;
     this.to = to;
   }
+}
+
+/** Whether an LF in `bytes[from, to)` follows no CR; `start`: where the section begins. */
+function hasBareLf(bytes: Uint8Array, from: number, to: number, start: number): boolean {
+  for (let i = from; i < to; i++) if (bytes[i] === 0x0a && (i === start || bytes[i - 1] !== 0x0d)) return true;
+  return false;
+}
+
+/**
+ * What a whole section, refused for `rejection`, is refused for: a bare LF before anything else, as when it comes in pieces,
+ * where no more is waited for behind one. Else the cuts would choose the status and the label.
+ */
+export function refusalOf(bytes: Uint8Array, from: number, to: number, rejection: Rejection): Rejection {
+  return hasBareLf(bytes, from, to, from) ? REJECT.bareLf : rejection;
 }
 
 function tooLarge(bytes: Buffer, from: number, to: number, lineTooLong: Rejection): Rejection {
