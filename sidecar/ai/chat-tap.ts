@@ -126,7 +126,6 @@ export class ChatTap {
     }
     if (this.closed) return this.afterClose(chunk);
     const events = this.reader.push(chunk);
-    if (events === null) return this.fail('The provider sent an event that is too large.', 'event_too_large');
     const out: Uint8Array[] = [];
     for (const event of events) {
       const { data, raw, late } = event;
@@ -138,7 +137,8 @@ export class ChatTap {
       this.closedAtCr = event === events.at(-1) && raw.at(-1) === CR && this.reader.rest().length === 0;
       break;
     }
-    return out;
+    if (this.closed || !this.reader.isTooLarge) return out;
+    return out.concat(this.fail('The provider sent an event that is too large.', 'event_too_large'));
   }
 
   private afterClose(chunk: Uint8Array): Uint8Array[] {

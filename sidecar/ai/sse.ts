@@ -31,15 +31,18 @@ export class SseReader {
   private atLineStart = true;
   private afterCr = false;
   private first = true;
+  /** An event is larger than the bound: the reader is spent. */
+  isTooLarge = false;
 
   /** @param eventBytesMax see LIMITS.sseEventBytesMax. */
   constructor(eventBytesMax: number = LIMITS.sseEventBytesMax) {
     this.eventBytesMax = eventBytesMax;
   }
 
-  /** The events that `chunk` completes, in order; null once an event is larger than the bound (the reader is then spent). */
-  push(chunk: Uint8Array): SseEvent[] | null {
+  /** The events that `chunk` completes, in order, those before one that `isTooLarge`, too. */
+  push(chunk: Uint8Array): SseEvent[] {
     const events: SseEvent[] = [];
+    if (this.isTooLarge) return events;
     let from = 0;
     for (let i = 0; i < chunk.length; i++) {
       const byte = chunk[i];
@@ -59,7 +62,7 @@ export class SseReader {
         this.atLineStart = true;
         continue;
       }
-      if (!this.append(chunk, from, i + 1)) return null;
+      if (!this.append(chunk, from, i + 1)) return events;
       const ended = this.length;
       this.length = 0;
       from = i + 1;
@@ -75,7 +78,8 @@ export class SseReader {
       events.push(parseBlock(raw, this.first));
       this.first = false;
     }
-    return this.append(chunk, from, chunk.length) ? events : null;
+    this.append(chunk, from, chunk.length);
+    return events;
   }
 
   /** Bytes of a block that was begun and not ended; what a cut stream leaves. */
@@ -85,7 +89,10 @@ export class SseReader {
 
   private append(chunk: Uint8Array, from: number, to: number): boolean {
     const length = this.length + to - from;
-    if (length > this.eventBytesMax) return false;
+    if (length > this.eventBytesMax) {
+      this.isTooLarge = true;
+      return false;
+    }
     if (length > this.buffer.length) {
       const grown = new Uint8Array(Math.max(length, this.buffer.length * 2));
       grown.set(this.buffer.subarray(0, this.length));

@@ -33,7 +33,7 @@ export function protocolOf(bytes: Uint8Array): Spoken | null {
  * says nothing is closed after the idle time, one that stops within its preface after `detectTimeoutMs`.
  */
 export function sniff(
-  context: WorkerContext,
+  context: Pick<WorkerContext, 'wheel' | 'guard'>,
   wire: ByteConnection,
   listener: ListenerConfig['kind'],
   onKnown: (spoken: Spoken) => void,

@@ -10,12 +10,13 @@ import { type ChatRequest, ChatTap, parseChatRequest, rewriteChatRequest } from 
 import { Secret } from '../../../sidecar/ai/secret.ts';
 import { SseReader } from '../../../sidecar/ai/sse.ts';
 import { costMicroDollars, type Prices, parsePrices } from '../../../sidecar/ai/usage.ts';
+import { LIMITS } from '../../../sidecar/base/limits.ts';
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
 function read(chunks: Uint8Array[]) {
   const reader = new SseReader();
-  const events = chunks.flatMap((chunk) => reader.push(chunk) ?? []);
+  const events = chunks.flatMap((chunk) => reader.push(chunk));
   return {
     events: events.filter(({ late }) => !late).map(({ event, data }) => ({ event, data })),
     raw: events.map((event) => event.raw),
@@ -67,8 +68,21 @@ describe('SSE', () => {
   test('an event above the bound is refused', () => {
     const reader = new SseReader(10);
     expect(reader.push(bytes('data: 1\n\n'))).toHaveLength(1);
-    expect(reader.push(bytes('data: 12345'))).toBeNull();
+    expect(reader.isTooLarge).toBe(false);
+    expect(reader.push(bytes('data: 12345'))).toEqual([]);
+    expect(reader.isTooLarge).toBe(true);
+    expect(reader.push(bytes('\n\ndata: 1\n\n'))).toEqual([]);
   });
+});
+
+test('what came before an event above the bound is passed on, in whatever pieces', () => {
+  const good = 'data: {"choices":[{}]}\n\n';
+  const tap = new ChatTap(true, false);
+  const out = Buffer.concat(tap.push(bytes(`${good}data: ${'x'.repeat(LIMITS.sseEventBytesMax)}`))).toString();
+  expect(out.startsWith(good)).toBe(true);
+  expect(out).toContain('event_too_large');
+  expect(tap.choiceEvents).toBe(1);
+  expect(tap.push(bytes('\n\n'))).toEqual([]);
 });
 
 describe('the request rewrite', () => {
