@@ -10,8 +10,10 @@ import { HpackDecoder } from '../../sidecar/wire/http2/hpack-decoder.ts';
 import { HpackEncoder } from '../../sidecar/wire/http2/hpack-encoder.ts';
 import { serveHttp2 } from '../../sidecar/wire/http2/server.ts';
 import { WireSocket } from '../../sidecar/wire/socket.ts';
-import { Head } from '../../sidecar/wire/stream.ts';
-import { cut, cuts, fuzz, fuzzTimeoutMs } from '../support/fuzz.ts';
+import { Head, type StreamEvents } from '../../sidecar/wire/stream.ts';
+import { cut, cuts, fuzz, fuzzAsync, fuzzTimeoutMs } from '../support/fuzz.ts';
+import { clientFrame, mutation, serverFrame } from '../support/http2-frames.ts';
+import { dealtWith, MemorySocket } from '../support/memory-socket.ts';
 
 const PREFACE = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frame(4, 0, 0, 0)]);
 const GET = Buffer.from('828684410f7777772e6578616d706c652e636f6d', 'hex');
@@ -45,6 +47,108 @@ test(
     );
   },
   fuzzTimeoutMs(),
+);
+
+/** Records what streams hear, each after the other; data that came in one go or in several is the same. */
+class Ledger {
+  private readonly streams: string[][] = [];
+
+  stream(then: (end: boolean) => void): StreamEvents {
+    const said: string[] = [];
+    this.streams.push(said);
+    let data = '';
+    const say = (text: string, end: boolean): void => {
+      if (data !== '') said.push(`data ${data}`);
+      data = '';
+      said.push(`${text} ${end}`);
+      then(end);
+    };
+    return {
+      onHead: (head, end) => say(JSON.stringify(head), end),
+      onData(chunk, end) {
+        data += Buffer.from(chunk).toString('hex');
+        if (end) say('', true);
+      },
+      onEnd: (trailers) => say(JSON.stringify(trailers), true),
+      onDrain() {},
+      onReset: (error) => say(`${error.kind} ${error.code} ${error.retry} ${error.detail}`, false),
+    };
+  }
+
+  /** With a token of a connection. */
+  note(text: string): void {
+    this.streams.push([text]);
+  }
+
+  /** Until now. */
+  get said(): string[][] {
+    return this.streams.map((one) => [...one]);
+  }
+}
+
+/** What both sides of a server connection say: its streams, its tokens, its bytes. */
+async function served(parts: Uint8Array[]): Promise<unknown> {
+  const ledger = new Ledger();
+  const socket = new MemorySocket();
+  const wire = new WireSocket(socket.asSocket);
+  serveHttp2(
+    wire,
+    (stream) =>
+      ledger.stream((end) => {
+        if (end) stream.writeHead(Head.response(200, []), true);
+      }),
+    {
+      scheme: 'http',
+      onMalformed: (reason) => ledger.note(reason),
+      onGuard: (name) => ledger.note(name),
+      onClose() {},
+    },
+  );
+  for (const part of parts) wire.events.onBytes(part);
+  await dealtWith();
+  const result = [ledger.said, Buffer.concat(socket.written).toString('hex')];
+  socket.destroy();
+  return result;
+}
+
+/** The same of a client connection with four requests under way. */
+async function answered(parts: Uint8Array[]): Promise<unknown> {
+  const ledger = new Ledger();
+  const socket = new MemorySocket();
+  const wire = new WireSocket(socket.asSocket);
+  const connection = new Http2ClientConnection(wire, {
+    onClose() {},
+    onRoom() {},
+    onMalformed: (reason) => ledger.note(reason),
+    onGuard: (name) => ledger.note(name),
+  });
+  for (let i = 0; i < 4; i++) {
+    connection.open(ledger.stream(() => {}))?.writeHead(Head.request('GET', 'http', 'a', '/', []), i < 3);
+  }
+  for (const part of parts) wire.events.onBytes(part);
+  await dealtWith();
+  const result = [ledger.said, Buffer.concat(socket.written).toString('hex'), connection.usable];
+  socket.destroy();
+  return result;
+}
+
+test.each([
+  ['a server', clientFrame, PREFACE, served],
+  ['a client', serverFrame, frame(4, 0, 0, 0), answered],
+] as const)(
+  '%s does the same however its bytes are cut',
+  { timeout: fuzzTimeoutMs() },
+  async (role, one, before, run) => {
+    await fuzzAsync(
+      `HTTP/2 to ${role} in pieces`,
+      fc.asyncProperty(fc.array(one, { minLength: 1, maxLength: 8 }), mutation, cuts, async (list, change, sizes) => {
+        const frames = list.map((bytes) => Buffer.from(bytes));
+        if (change !== null) (frames[change[0] % frames.length] as Buffer)[change[1]] = change[2];
+        const bytes = Buffer.concat([before, ...frames]);
+        expect(await run(cut(bytes, sizes)), bytes.toString('hex')).toEqual(await run([bytes]));
+      }),
+    );
+  },
 );
 
 test(

@@ -63,3 +63,29 @@ export const clientFrame = fc.oneof(
 export const mutation = fc.option(
   fc.tuple(fc.nat(7), fc.integer({ min: 3, max: 8 }), fc.constantFrom(0, 1, 2, 3, 4, 8, 9, 32)),
 );
+
+const RESPONSE = [':status', '200', 'x-a', '1'];
+const responseBlocks = fc.constantFrom(
+  ...[
+    RESPONSE,
+    RESPONSE.concat('content-length', '3'),
+    [':status', '103', 'link', '</a>'],
+    [':status', '204'],
+    RESPONSE.concat('connection', 'close'),
+    RESPONSE.slice(2),
+    [':status', '20'],
+    ['x-trailer', '1'],
+  ].map(block),
+);
+
+/** Frames of a server, of which some are wrong. */
+export const serverFrame = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.tuple(id, responseBlocks, fc.constantFrom(4, 5)).map(([to, b, flags]) => framed(1, flags, to, b)),
+  },
+  { weight: 6, arbitrary: clientFrame },
+  fc
+    .tuple(id, fc.constantFrom(0, 8))
+    .map(([last, code]) => framed(7, 0, 0, Buffer.from([0, 0, 0, last, 0, 0, 0, code]))),
+);
