@@ -73,9 +73,10 @@ export const DIFFERENCES = {
     where: /^[0-9a-f]+;/im,
   },
   streamError: {
-    theirs: 'ends the connection',
+    theirs: 'ends the connection, also where more DATA comes than Content-Length says',
     sentences: [
       'RFC 9113 §5.1: If an endpoint receives additional frames, other than WINDOW_UPDATE, PRIORITY, or RST_STREAM, for a stream that is in this state, it MUST respond with a stream error (Section 5.4.2) of type STREAM_CLOSED.',
+      'RFC 9113 §8.1.1: Malformed requests or responses that are detected MUST be treated as a stream error (Section 5.4.2) of type PROTOCOL_ERROR.',
       'RFC 9113 §6.9: A receiver MUST treat the receipt of a WINDOW_UPDATE frame with a flow-control window increment of 0 as a stream error (Section 5.4.2) of type PROTOCOL_ERROR.',
     ],
   },

@@ -104,12 +104,18 @@ function differences(bytes: Buffer): (keyof typeof DIFFERENCES)[] {
   const met: (keyof typeof DIFFERENCES)[] = [];
   const open = new Set<number>();
   let highest = 0;
+  /** The block of the last HEADERS without END_STREAM. Of a stream whose block is not good, DATA may be too much. */
+  let begun = '';
   const reader = new FrameReader(
     (type, flags, to, payload, from, end) => {
       const hex = Buffer.from(payload.subarray(from, end)).toString('hex');
       if (type === FRAME.HEADERS && to > highest) {
         highest = to;
-        if ((flags & FLAG.END_STREAM) === 0 && (GOOD.has(hex) || (flags & FLAG.END_HEADERS) === 0)) open.add(to);
+        begun = (flags & FLAG.END_STREAM) === 0 ? hex : '';
+        if (GOOD.has(begun)) open.add(to);
+      } else if (type === FRAME.CONTINUATION) {
+        begun += hex;
+        if (GOOD.has(begun)) open.add(to);
       } else if (type === FRAME.HEADERS && !open.has(to)) met.push('closedStream', 'streamError');
       else if (type === FRAME.HEADERS) open.delete(to);
       else if (type === FRAME.DATA && to <= highest && !open.has(to)) met.push('closedStream', 'streamError');

@@ -126,6 +126,7 @@ const field = fc.constantFrom(
   'Expect: 100-continue',
   'Content-Type: text/plain',
 );
+/** The long length stays beyond 2^64 when mutations take digits away: of those that fit, we take 15 digits. */
 const oddField = fc.constantFrom(
   'X A: b',
   'X-A : b',
@@ -153,7 +154,7 @@ const oddField = fc.constantFrom(
   'Content-Length: -1',
   'Content-Length:',
   'Content-Length: 5 5',
-  'Content-Length: 99999999999999999999',
+  'Content-Length: 9999999999999999999999',
   'Content-Length: 5;',
   'Content-Length : 5',
   'Content-Length: 1e1',
