@@ -12,6 +12,14 @@ import {
 } from '@bufbuild/protobuf';
 import { isObject } from '../../proto/kit/is-object.ts';
 import { findField, type Match } from '../../proto/kit/transcoded-methods.ts';
+import { type ExactJson, parseExact, settleIntegers } from './json-text.ts';
+
+/** Messages in each other, as deep as protobuf's own parsers go. */
+const DEPTH_MAX = 100;
+/** Values that are looked at to find the wrong one: milliseconds of a worker's time, and enough for what people write. */
+const LOCATED_MAX = 10_000;
+const PATH_CHARS_MAX = 512;
+const TOO_DEEP = `more than ${DEPTH_MAX} messages in each other`;
 
 /** What the client must correct: the field's path (empty: the body as a whole) and why. */
 export interface JsonFault {
@@ -29,15 +37,9 @@ export function encodeRequest(
   const { method, template, body: bodyField } = match.binding;
   let root: JsonObject = {};
   if (bodyField !== '' && body.length > 0) {
-    let json: JsonValue;
-    try {
-      json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
-    } catch {
-      return { field: '', message: 'the body is not valid JSON in UTF-8' };
-    }
-    if (bodyField !== '*') root = { [jsonName(method.input, bodyField)]: json };
-    else if (isObject(json)) root = json as JsonObject;
-    else return { field: '', message: 'the body must be a JSON object' };
+    const json = parse(method.input, bodyField, body);
+    if ('message' in json) return json;
+    root = json.root;
   }
   if (bodyField !== '*' && query !== '') {
     for (const [name, value] of new URLSearchParams(query)) {
@@ -52,7 +54,22 @@ export function encodeRequest(
   try {
     return toBinary(method.input, fromJson(method.input, root, { registry }));
   } catch (error) {
-    return locate(method.input, root, '', registry) ?? { field: '', message: reason(error) };
+    return new Locator(registry).locate(method.input, root, '', 1) ?? { field: '', message: reason(error) };
+  }
+}
+
+/** The body as the message's JSON, or as that of its one field which the body is. */
+function parse(input: DescMessage, bodyField: string, body: Uint8Array): { root: JsonObject } | JsonFault {
+  let json: ExactJson;
+  try {
+    json = parseExact(new TextDecoder('utf-8', { fatal: true }).decode(body));
+    if (bodyField !== '*') json = { [jsonName(input, bodyField)]: json };
+    if (isObject(json)) return { root: settleIntegers(json as ExactJson, input) as JsonObject };
+    return { field: '', message: 'the body must be a JSON object' };
+  } catch (error) {
+    // A body that is nothing but opening brackets, with a long number in it.
+    if (error instanceof RangeError) return { field: '', message: TOO_DEEP };
+    return { field: '', message: 'the body is not valid JSON in UTF-8' };
   }
 }
 
@@ -97,34 +114,68 @@ function jsonName(message: DescMessage, name: string): string {
   return findField(message, [name])?.[0]?.jsonName ?? name;
 }
 
-/** The first field that cannot be read, found by reading each alone. Slow path: only for a request that is wrong. */
-function locate(message: DescMessage, json: JsonValue, path: string, registry: Registry): JsonFault | null {
-  if (!isObject(json) || message.typeName.startsWith('google.protobuf.')) return null;
-  for (const [key, value] of Object.entries(json as JsonObject)) {
-    const at = path === '' ? key : `${path}.${key}`;
-    try {
-      fromJson(message, { [key]: value }, { registry });
-    } catch (error) {
+/** Finds the first field that cannot be read, each value being read once and alone. Slow path: only for a request that is wrong. */
+class Locator {
+  private readonly registry: Registry;
+  private left = LOCATED_MAX;
+
+  constructor(registry: Registry) {
+    this.registry = registry;
+  }
+
+  /** @param depth of `json`, the body being 1. Null: nothing that is wrong by itself, or not among the first values. */
+  locate(message: DescMessage, json: JsonObject, path: string, depth: number): JsonFault | null {
+    if (depth > DEPTH_MAX) return { field: shortened(path), message: TOO_DEEP };
+    for (const [key, value] of Object.entries(json)) {
+      if (this.left-- <= 0) return null;
+      const at = path === '' ? key : `${path}.${key}`;
       const field = findField(message, [key])?.[0];
-      if (field === undefined) return { field: at, message: 'no such field' };
-      if (field.message === undefined) return { field: at, message: reason(error) };
-      const inner = field.message;
-      if (field.fieldKind !== 'list' || !Array.isArray(value)) {
-        return (
-          (field.fieldKind === 'message' ? locate(inner, value, at, registry) : null) ?? {
-            field: at,
-            message: reason(error),
-          }
-        );
-      }
+      const fault =
+        field === undefined
+          ? { field: shortened(at), message: 'no such field' }
+          : this.inField(message, field, key, value, at, depth);
+      if (fault !== null) return fault;
+    }
+    return null;
+  }
+
+  private inField(
+    message: DescMessage,
+    field: DescField,
+    key: string,
+    value: JsonValue,
+    at: string,
+    depth: number,
+  ): JsonFault | null {
+    const inner = field.message?.typeName.startsWith('google.protobuf.') ? undefined : field.message;
+    if (inner !== undefined && field.fieldKind === 'message' && isObject(value))
+      return this.locate(inner, value as JsonObject, at, depth + 1);
+    if (inner !== undefined && field.fieldKind === 'list' && Array.isArray(value)) {
       for (const [i, element] of value.entries()) {
-        const fault = locate(inner, element, `${at}[${i}]`, registry);
+        if (this.left-- <= 0) return null;
+        const fault = isObject(element)
+          ? this.locate(inner, element as JsonObject, `${at}[${i}]`, depth + 1)
+          : this.alone(message, key, [element], `${at}[${i}]`);
         if (fault !== null) return fault;
       }
-      return { field: at, message: reason(error) };
+      return null;
+    }
+    return this.alone(message, key, value, at);
+  }
+
+  private alone(message: DescMessage, key: string, value: JsonValue, at: string): JsonFault | null {
+    try {
+      fromJson(message, { [key]: value }, { registry: this.registry });
+      return null;
+    } catch (error) {
+      return { field: shortened(at), message: reason(error) };
     }
   }
-  return null;
+}
+
+/** The end of a path, which is where the client looks; the answer must not grow with the request. */
+function shortened(path: string): string {
+  return path.length <= PATH_CHARS_MAX ? path : `...${path.slice(-PATH_CHARS_MAX)}`;
 }
 
 function reason(error: unknown): string {
