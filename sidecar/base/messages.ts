@@ -67,12 +67,14 @@ export interface WorkerStart {
   readonly spans: boolean;
 }
 
-/** A worker ejected an endpoint for `ejectedMs`, or readmitted it (0). A length, not a time: each thread has its own clock. */
+/** A worker ejected an endpoint for `ejectedMs`, probes it, or readmitted it. A length, not a time: each thread has its own clock. */
 export interface HealthNews {
   readonly type: 'health';
   /** `direction service port`. */
   readonly target: string;
   readonly endpoint: string;
+  readonly event: 'ejected' | 'probing' | 'readmitted';
+  /** 0: it is not ejected now. */
   readonly ejectedMs: number;
 }
 

@@ -61,17 +61,17 @@ export class Targets {
       onHandshake: ({ version, group, resumed }) =>
         series.counter('upstreamHandshakes', service, version, group, resumed ? 'yes' : 'no').add(1),
       onGuard: (name) => series.counter('guards', 'upstream', name).add(1),
-      onHealth: ({ name, health }, change) => {
-        if (change === 'ejected') stats.ejections.add(1);
-        announce({ type: 'health', target, endpoint: name, ejectedMs: health.ejectedMs(clock.nowMs()) });
+      onHealth: ({ name, health }, event) => {
+        if (event === 'ejected') stats.ejections.add(1);
+        announce({ type: 'health', target, endpoint: name, event, ejectedMs: health.ejectedMs(clock.nowMs()) });
       },
     };
   }
 
   /** What another worker found out about an endpoint holds here, too. */
-  follow({ target, endpoint, ejectedMs }: HealthNews, nowMs: number): void {
+  follow({ target, endpoint, event, ejectedMs }: HealthNews, nowMs: number): void {
     const cluster = this.targets.get(target)?.upstream.cluster;
-    cluster?.list.find(({ name }) => name === endpoint)?.health.follow(ejectedMs, nowMs);
+    cluster?.list.find(({ name }) => name === endpoint)?.health.follow(event, ejectedMs, nowMs);
   }
 
   /** Gives up what the configuration no longer knows: nothing new goes there, and what is under way ends by itself. */

@@ -109,6 +109,7 @@ export class RequestPlan implements AttemptPolicy {
     attempt.waitsIn = endpoint.pool;
     this.endpoint = endpoint;
     this.isProbe = endpoint.health.begin(nowMs);
+    if (this.isProbe) cluster.observer.onHealth(endpoint, 'probing');
     endpoint.inFlight++;
     this.counted = true;
     if (this.rule.perTryTimeoutMs > 0 && this.exchange.requestEnded) this.armTry(attempt);

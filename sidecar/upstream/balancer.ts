@@ -38,20 +38,49 @@ export function roundRobin(random: Random): Balancer {
  */
 export function leastRequest(random: Random): Balancer {
   return {
-    pick(endpoints, nowMs, avoid, panic) {
+    pick<E extends Balanced>(endpoints: readonly E[], nowMs: number, avoid: E | null, panic: boolean): E | null {
       const count = endpoints.length;
       if (count === 0) return null;
-      const first = scan(endpoints, randomBelow(random, count), nowMs, avoid, panic);
+      const first = draw(endpoints, randomBelow(random, count), -1, random, nowMs, avoid, panic);
       if (first < 0) return null;
-      const one = endpoints[first] ?? null;
-      if (count === 1 || one === null) return one;
-      // The second start is drawn from the others; an ejected one hands its turn to its successor.
+      const one = endpoints[first] as E;
+      if (count === 1) return one;
+      // The second start is drawn from the others.
       const start = (first + 1 + randomBelow(random, count - 1)) % count;
-      const second = scan(endpoints, start, nowMs, avoid, panic);
+      const second = draw(endpoints, start, first, random, nowMs, avoid, panic);
       const two = endpoints[second] ?? one;
-      return two !== one && two.inFlight < one.inFlight ? two : one;
+      return two.inFlight < one.inFlight ? two : one;
     },
   };
+}
+
+/**
+ * Index of the endpoint at `start`, which chance chose; where that one is out, of another, each with the same chance: a
+ * neighbour that inherited its turns would get a multiple of the others' load. `avoid` comes last; -1 when none is usable.
+ * @param except is not taken; -1: none.
+ */
+function draw<E extends Balanced>(
+  endpoints: readonly E[],
+  start: number,
+  except: number,
+  random: Random,
+  nowMs: number,
+  avoid: E | null,
+  panic: boolean,
+): number {
+  const chosen = endpoints[start] as E;
+  if (start !== except && chosen !== avoid && (panic || chosen.admits(nowMs))) return start;
+  // Slow path: somebody is out, or has just failed. One of those that are left, each as likely (reservoir sampling).
+  let found = -1;
+  let seen = 0;
+  let lastResort = -1;
+  for (let i = 0; i < endpoints.length; i += 1) {
+    const endpoint = endpoints[i] as E;
+    if (i === except || (!panic && !endpoint.admits(nowMs))) continue;
+    if (endpoint === avoid) lastResort = i;
+    else if (randomBelow(random, ++seen) === 0) found = i;
+  }
+  return found < 0 ? lastResort : found;
 }
 
 /** Index of the first usable endpoint from `start` on, going round; `avoid` comes last; -1 when none is usable. */

@@ -6,7 +6,13 @@ import type { Random } from '../base/random.ts';
 import type { Balanced, Balancer } from './balancer.ts';
 import { RetryBudget } from './budget.ts';
 import type { DialObserver } from './connect.ts';
-import { type EndpointHealth, OUTLIER_DEFAULTS, OutlierDetector, type OutlierPolicy } from './outlier.ts';
+import {
+  type EndpointHealth,
+  type HealthEvent,
+  OUTLIER_DEFAULTS,
+  OutlierDetector,
+  type OutlierPolicy,
+} from './outlier.ts';
 import type { Pool } from './pool.ts';
 
 /** One workload that can be called. */
@@ -53,7 +59,7 @@ const PANIC = '; health is ignored, since too few are healthy';
 
 /** Who counts what happens to endpoints. */
 export interface ClusterObserver extends DialObserver {
-  onHealth(endpoint: Endpoint, change: 'ejected' | 'readmitted'): void;
+  onHealth(endpoint: Endpoint, event: HealthEvent): void;
   onConnectFailed(): void;
 }
 

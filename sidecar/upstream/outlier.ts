@@ -2,12 +2,16 @@
 // probe, goes to the endpoint and decides: back in, or out for twice as long (Linkerd's failure accrual). Pure:
 // time and chance are handed in.
 //
+// Each worker has a state of its own and tells the others what it found. So that they do not all probe, the worker that
+// ejected an endpoint is the one that tries it; the others wait as long again, in case it has no request to try it with.
+//
 // Failures in a row are the only signal. A success rate (Envoy's deviation from the mean, Linkerd's 0.8 over 10 s) also
 // finds the endpoint that fails half of its calls; but it needs a window of requests to every endpoint, which a sidecar
 // with little traffic never has, and it ejects for errors that a kind of request causes, wherever it is sent, as those
 // come mixed with successes. Failures in a row need seven requests and no clock, and are told in one sentence.
 
 import { LIMITS } from '../base/limits.ts';
+import type { HealthNews } from '../base/messages.ts';
 import type { Random } from '../base/random.ts';
 
 /** When to eject and for how long. */
@@ -34,8 +38,14 @@ export const OUTLIER_DEFAULTS: OutlierPolicy = {
 /** What an attempt said of its endpoint; `unknown` when it ended before it could tell (the client left). */
 export type Verdict = 'success' | 'failure' | 'unknown';
 
-/** What changed with an endpoint, to be counted and told to the other workers. */
+/** What changed with an endpoint, to be counted. */
 export type HealthChange = 'ejected' | 'readmitted' | null;
+
+/** What the other workers are told: also that its probe is under way. */
+export type HealthEvent = HealthNews['event'];
+
+/** How long another worker's probe is waited for: as long as a request may take by default. */
+const PROBE_PATIENCE_MS = LIMITS.routeTimeoutMs;
 
 /** The endpoints of one cluster seen together, because only so many may be out at once. */
 export class OutlierDetector {
@@ -72,6 +82,8 @@ export class EndpointHealth {
   private ejectedUntilMs = 0;
   private out = false;
   private probing = false;
+  /** Ejected, or probed last, by this worker, which tries it next. */
+  private own = false;
   private removed = false;
 
   constructor(detector: OutlierDetector) {
@@ -93,7 +105,8 @@ export class EndpointHealth {
     if (!this.out) return this.failuresInRow === 0 ? 'serving' : `serving, ${this.failuresInRow} failures in a row`;
     if (this.probing) return 'on probation: one probe request is under way';
     const leftMs = Math.ceil(this.ejectedUntilMs - nowMs);
-    return leftMs > 0 ? `ejected for ${leftMs} ms more` : 'on probation: the next request decides';
+    if (leftMs <= 0) return 'on probation: the next request decides';
+    return `ejected for ${leftMs} ms more${this.own ? '' : ', unless the worker that ejected it brings it back before'}`;
   }
 
   /** A request is being sent there. True when it is the probe; hand that to `record`. */
@@ -101,6 +114,7 @@ export class EndpointHealth {
     // Panic sends to ejected endpoints too; only a request that `admits` allowed is the probe.
     if (!this.out || !this.admits(nowMs)) return false;
     this.probing = true;
+    this.own = true;
     return true;
   }
 
@@ -130,16 +144,29 @@ export class EndpointHealth {
   }
 
   /**
-   * Another worker ejected the endpoint for `lengthMs`, or readmitted it (0). As many may be out here as ever: what one
-   * worker saw does not take the last endpoint from another.
+   * What another worker found out holds here, too. As many may be out here as ever: what one worker saw does not take the
+   * last endpoint from another.
+   * @param lengthMs of an ejection.
    */
-  follow(lengthMs: number, nowMs: number): void {
+  follow(event: HealthEvent, lengthMs: number, nowMs: number): void {
     if (this.removed) return;
-    if (lengthMs === 0) {
-      if (this.out) this.readmit();
-      return;
+    switch (event) {
+      case 'readmitted':
+        if (this.out) this.readmit();
+        return;
+      case 'probing':
+        // Both may have begun before they heard of each other: then each keeps to its own.
+        if (!this.out || this.probing) return;
+        this.own = false;
+        this.ejectedUntilMs = Math.max(this.ejectedUntilMs, nowMs + PROBE_PATIENCE_MS);
+        return;
+      case 'ejected':
+        // Both found it out at once: the first to probe tells the other.
+        if (this.out ? this.own : !this.detector.mayEject) return;
+        this.own = false;
+        // Not at once after the other one, and not all at once.
+        this.ejectUntil(nowMs + lengthMs * (2 + this.detector.random()));
     }
-    if (this.out || this.detector.mayEject) this.ejectUntil(nowMs + lengthMs);
   }
 
   /** The endpoint has left the cluster; what its last requests say is ignored. */
@@ -153,6 +180,7 @@ export class EndpointHealth {
   private eject(nowMs: number): HealthChange {
     const { baseMs, maxMs, jitter } = this.detector.policy;
     const lengthMs = Math.min(maxMs, baseMs * 2 ** this.ejections);
+    this.own = true;
     this.ejectUntil(nowMs + lengthMs * (1 + jitter * this.detector.random()));
     return 'ejected';
   }

@@ -136,6 +136,43 @@ test('an endpoint that one ejects is out for the other, too', async () => {
   expect(await sidecar.metric('weft_ejections_total', { service: 'shop/orders' })).toBe(1);
 });
 
+test('while one probes an ejected endpoint the other does not', async () => {
+  const held: (() => void)[] = [];
+  let failures = 0;
+  const bad = await apps.http((_request, response) => {
+    if (failures < 3) response.writeHead(500).end(`bad ${++failures}`);
+    else held.push(() => response.end('back'));
+  });
+  const good = await apps.http((_request, response) => void response.end('good'));
+  const soon = { nanos: 1_000_000 };
+  const strict = service('shop/orders', {
+    loadBalancing: { policy: LoadBalancingPolicy.ROUND_ROBIN },
+    outlierDetection: { consecutiveFailures: 3, ejectionBase: soon, ejectionMax: soon },
+  });
+  const sidecar = await started([strict, endpoint('shop/orders', bad), endpoint('shop/orders', good)]);
+  // One connection, so one worker, until its probe is on the way.
+  const [one, ...rest] = callers(sidecar) as [() => Promise<string>, ...(() => Promise<string>)[]];
+  let probe = one();
+  while (held.length === 0) {
+    await Promise.race([probe, until('the probe is held', () => held.length > 0)]);
+    if (held.length === 0) probe = one();
+  }
+  await until('both know', async () => {
+    const { text } = await sidecar.get('admin', '/endpoints');
+    return text.includes('one probe request is under way') && text.includes('unless the worker that ejected it');
+  });
+  for (let round = 0; round < 2; round++)
+    expect(await Promise.all(rest.map((call) => call()))).toEqual(Array(CONNECTIONS - 1).fill('good'));
+  expect(Math.min(...(await shares(sidecar)))).toBeGreaterThan(0);
+  expect(held).toHaveLength(1);
+  held[0]?.();
+  expect(await probe).toBe('back');
+  await until(
+    'both take it back',
+    async () => !/unless|under way/.test((await sidecar.get('admin', '/endpoints')).text),
+  );
+});
+
 test('one that is killed takes its own calls along; the other goes on, and a new one takes its place', async () => {
   const held: (() => void)[] = [];
   let holding = true;

@@ -6,7 +6,12 @@ import { backoffMs } from '../../../sidecar/upstream/backoff.ts';
 import { type Balanced, leastRequest, roundRobin } from '../../../sidecar/upstream/balancer.ts';
 import { RetryBudget } from '../../../sidecar/upstream/budget.ts';
 import { Cluster } from '../../../sidecar/upstream/cluster.ts';
-import { type EndpointHealth, OUTLIER_DEFAULTS, OutlierDetector } from '../../../sidecar/upstream/outlier.ts';
+import {
+  type EndpointHealth,
+  type HealthEvent,
+  OUTLIER_DEFAULTS,
+  OutlierDetector,
+} from '../../../sidecar/upstream/outlier.ts';
 import type { Pool } from '../../../sidecar/upstream/pool.ts';
 
 interface Peer extends Balanced {
@@ -69,6 +74,26 @@ describe('least request', () => {
     expect(Math.max(...loads) - Math.min(...loads)).toBeLessThanOrEqual(8);
   });
 
+  test.each([
+    ['out', [3, 4, 5, 6], null],
+    ['avoided', [], 3],
+  ] as const)('gives the turns of who is %s to all others alike', (_what, out, avoided) => {
+    const balancer = leastRequest(seededRandom(6));
+    const all = peers(10, [...out]);
+    const turns = new Map(all.map(({ name }) => [name, 0]));
+    const avoid = avoided === null ? null : (all[avoided] as Peer);
+    const rounds = 60_000;
+    for (let i = 0; i < rounds; i += 1) {
+      const { name } = balancer.pick(all, 0, avoid, false) as Peer;
+      turns.set(name, (turns.get(name) ?? 0) + 1);
+    }
+    const shares = [...turns.values()].filter((count) => count > 0).map((count) => count / rounds);
+    const fair = 1 / shares.length;
+    expect(shares).toHaveLength(avoided === null ? 6 : 9);
+    // 60,000 draws vary by less than a twentieth of a share (seeded).
+    for (const share of shares) expect(Math.abs(share / fair - 1)).toBeLessThan(0.05);
+  });
+
   test('of two, always takes the less busy', () => {
     const two = peers(2);
     (two[0] as Peer).inFlight = 5;
@@ -126,16 +151,82 @@ describe('outlier ejection', () => {
   test('follows another worker in both directions, and keeps half of the endpoints whatever it says', () => {
     const detector = new OutlierDetector(() => 0, noJitter);
     const [one, two] = [detector.track(), detector.track()];
-    one.follow(5_000, 100);
-    two.follow(5_000, 100);
+    one.follow('ejected', 5_000, 100);
+    two.follow('ejected', 5_000, 100);
     expect([one.admits(5_099), two.admits(5_099), detector.ejected]).toEqual([false, true, 1]);
-    expect([one.ejectedMs(4_100), one.admits(5_100)]).toEqual([1_000, true]);
-    one.follow(0, 200);
-    one.follow(0, 200);
+    one.follow('readmitted', 0, 200);
+    one.follow('readmitted', 0, 200);
     expect([one.admits(200), one.ejectedMs(200), detector.ejected]).toEqual([true, 0, 0]);
     one.remove();
-    one.follow(5_000, 300);
+    one.follow('ejected', 5_000, 300);
     expect(detector.ejected).toBe(0);
+  });
+
+  /** One endpoint as `count` workers see it, who tell each other everything at once. */
+  function workers(count: number) {
+    const all = Array.from({ length: count }, () => {
+      const detector = new OutlierDetector(() => 0, noJitter);
+      detector.track();
+      return detector.track();
+    });
+    const tell = (from: EndpointHealth, event: HealthEvent, nowMs: number): void => {
+      for (const other of all) if (other !== from) other.follow(event, from.ejectedMs(nowMs), nowMs);
+    };
+    return {
+      all,
+      tell,
+      /** Every worker has a request at `nowMs`; how many probed. */
+      probes(nowMs: number, verdict: 'success' | 'failure'): number {
+        const probing = all.filter((health) => {
+          const is = health.begin(nowMs);
+          if (is) tell(health, 'probing', nowMs);
+          return is;
+        });
+        for (const health of probing) {
+          const change = health.record(verdict, true, nowMs);
+          if (change !== null) tell(health, change, nowMs);
+        }
+        return probing.length;
+      },
+    };
+  }
+
+  test('of several workers one probes, whose failure doubles the ejection for all', () => {
+    const { all, tell, probes } = workers(4);
+    const [first] = all as [EndpointHealth];
+    failTimes(first, 7, 0);
+    tell(first, 'ejected', 0);
+    let nowMs = 0;
+    for (const lengthMs of [1_000, 2_000, 4_000, 8_000]) {
+      expect(probes(nowMs + lengthMs - 1, 'failure')).toBe(0);
+      nowMs += lengthMs;
+      expect(probes(nowMs, 'failure')).toBe(1);
+    }
+    nowMs += 16_000;
+    expect(probes(nowMs, 'success')).toBe(1);
+    expect(all.map((health) => health.admits(nowMs))).toEqual([true, true, true, true]);
+  });
+
+  test('another worker probes when the one that ejected it has no request, and waits while it does', () => {
+    const { all, tell } = workers(2);
+    const [first, second] = all as [EndpointHealth, EndpointHealth];
+    failTimes(first, 7, 0);
+    tell(first, 'ejected', 0);
+    expect([first.admits(1_000), second.admits(1_999), second.admits(2_000)]).toEqual([true, false, true]);
+    expect(second.describe(500)).toContain('unless the worker that ejected it brings it back before');
+    first.begin(1_500);
+    tell(first, 'probing', 1_500);
+    expect([second.admits(16_499), second.admits(16_500)]).toEqual([false, true]);
+  });
+
+  test('two workers that eject at once stay two, and the second to probe waits for the first', () => {
+    const { all, tell, probes } = workers(2);
+    for (const health of all) failTimes(health, 7, 0);
+    for (const health of all) tell(health, 'ejected', 0);
+    expect(all.map((health) => health.admits(1_000))).toEqual([true, true]);
+    expect(probes(1_000, 'failure')).toBe(1);
+    expect(probes(2_999, 'failure')).toBe(0);
+    expect(probes(3_000, 'failure')).toBe(1);
   });
 
   test('a probe that learns nothing frees the place for the next', () => {
