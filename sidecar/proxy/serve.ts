@@ -195,8 +195,7 @@ export class RequestServer implements AttemptContext {
     const { outboundPort } = this.context;
     const port = fixedHost === '' ? findPort(snapshot, host.service, head.authority, outboundPort) : this.origin.port;
     if (port instanceof ProxyError) return port;
-    // A local port is one Service whatever Host says, and the receiver refuses a host of another one.
-    if (fixedHost !== '' && matchHost(snapshot.table, head.authority) !== host) head.authority = fixedHost;
+    if (fixedHost !== '' && head.authority === '') head.authority = fixedHost;
     // Meant for the proxy that the application was told to use (RFC 9110 §11.7.2), which this sidecar is.
     removeHeader(head.headers, 'proxy-authorization');
     const route = findRoute(host, head);
@@ -204,10 +203,13 @@ export class RequestServer implements AttemptContext {
     const { filters } = route.rule;
     const prefixLength = route.pathKind === 'prefix' ? route.path.length : 0;
     if (filters.redirect !== null) {
+      // Back to where the caller called, which only on the outbound port must be a host of the mesh.
       const answer = redirectHead(filters.redirect, head, prefixLength);
       this.redirect(request, head, answer, host.service, route.rule.name);
       return null;
     }
+    // A local port is one Service whatever Host says, and the receiver refuses a host of another one.
+    if (fixedHost !== '' && matchHost(snapshot.table, head.authority) !== host) head.authority = fixedHost;
     if (filters.requestHeaders !== null) applyHeaderEdit(filters.requestHeaders, head.headers);
     if (filters.rewrite !== null) applyRewrite(filters.rewrite, head, prefixLength);
     const decision = chooseDestination(snapshot, host, route.rule, port, this.random());

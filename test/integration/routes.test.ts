@@ -139,3 +139,16 @@ test('a redirect is answered here, without a call', async () => {
   expect([answer.status, answer.headers['location']]).toEqual([308, 'https://shop.example/there']);
   expect(answer.headers).not.toHaveProperty('x-app');
 });
+
+test('a redirect that names no host leads back to where the caller called, also on a local port', async () => {
+  const prefix = { rewrite: { case: 'prefix' as const, value: '/new' } };
+  await rules({
+    matches: [{ path: { match: { case: 'prefix', value: '/old' } } }],
+    filters: [{ filter: { case: 'redirect', value: { path: prefix } } }],
+  });
+  const here = `localhost:${rig.localPort}`;
+  const location = async (port: number, host: string) =>
+    (await callHttp(port, host, { path: '/old/a' })).headers['location'];
+  expect(await location(rig.localPort, here)).toBe(`http://${here}/new/a`);
+  expect(await location(rig.port, 'orders')).toBe('http://orders/new/a');
+});
