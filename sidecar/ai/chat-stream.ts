@@ -86,6 +86,8 @@ const REMOVED = [
 ];
 /** Who the caller is and by which way it came: x-forwarded-for, -host, -client-cert, ... */
 const REMOVED_PREFIX = 'x-forwarded-';
+/** Of an answer that is replaced: when the provider wants to be asked again, which SDKs honour. */
+const KEPT = ['retry-after', 'retry-after-ms'];
 const JSON_TYPE = 'application/json';
 const CHAT_PATH = '/v1/chat/completions';
 const MODELS_PATH = '/v1/models';
@@ -197,20 +199,10 @@ export class ChatStream extends BufferedStream {
   protected override responseHead(head: Head, end: boolean): void {
     this.status = head.status;
     const type = (headerValue(head.headers, 'content-type') ?? '').toLowerCase();
-    const encoding = headerValue(head.headers, 'content-encoding') ?? 'identity';
     const ok = head.status >= 200 && head.status < 300;
-    if (encoding !== 'identity' || (!ok && !type.includes('json'))) {
-      // Unreadable here, or a middlebox's page, or our own reply: the client gets an error it can parse.
-      const flag = headerValue(head.headers, 'x-weft-error');
-      const message = ok ? `The provider answered in ${encoding}.` : failureText(head.status, flag);
-      this.replaced = true;
-      const text = chatError(
-        message,
-        'server_error',
-        flag === undefined ? 'provider_response' : 'provider_unavailable',
-      );
-      this.reply(ok ? 502 : head.status, JSON_TYPE, text, flag === undefined ? [] : ['x-weft-error', flag]);
-      this.detached = false;
+    const message = unreadable(head, type, ok);
+    if (message !== null) {
+      this.replace(head, message, ok);
       if (end) this.settle();
       return;
     }
@@ -252,6 +244,20 @@ export class ChatStream extends BufferedStream {
     this.downstream.reset(error);
   }
 
+  /** An error that the client can parse, in place of what came. */
+  private replace(head: Head, message: string, ok: boolean): void {
+    const flag = headerValue(head.headers, 'x-weft-error');
+    const more: HeaderList = flag === undefined ? [] : ['x-weft-error', flag];
+    for (const name of KEPT) {
+      const value = headerValue(head.headers, name);
+      if (value !== undefined) more.push(name, value);
+    }
+    this.replaced = true;
+    const code = flag === undefined ? 'provider_response' : 'provider_unavailable';
+    this.reply(ok ? 502 : head.status, JSON_TYPE, chatError(message, 'server_error', code), more);
+    this.detached = false;
+  }
+
   /** @param ended whether the end was already written to the client. */
   private finish(cause: string | null, ended: boolean): void {
     const last = this.tap?.end(cause) ?? [];
@@ -289,6 +295,22 @@ export class ChatStream extends BufferedStream {
       choiceEvents: this.streamed ? (this.tap?.choiceEvents ?? 0) : 0,
     });
   }
+}
+
+/** Why this answer means nothing to a client of the format: compressed, our own reply, or the page of a middlebox; null: it does. */
+function unreadable(head: Head, type: string, ok: boolean): string | null {
+  const encoding = headerValue(head.headers, 'content-encoding') ?? 'identity';
+  const flag = headerValue(head.headers, 'x-weft-error');
+  if (!ok)
+    return encoding === 'identity' && flag === undefined && type.includes('json')
+      ? null
+      : failureText(head.status, flag);
+  if (encoding !== 'identity') return `The provider answered in ${encoding}.`;
+  // A page of which a client of streams would see no event, and so an answer that is empty and whole.
+  const foreign = type !== '' && !type.includes('json') && !type.startsWith('text/event-stream');
+  return foreign
+    ? `The provider answered ${head.status} with ${type.split(';', 1)[0]} in place of a completion.`
+    : null;
 }
 
 /** @param flag our own response flag; undefined when the provider itself answered. */

@@ -309,13 +309,41 @@ test('a provider without a usable key, one that is down, and one that is slow ea
     'provider_key',
   ]);
   configure(1);
-  const down = await ask({});
+  // As the SDKs ask, which then read `error.type` and `error.code`.
+  const down = await ask({}, { accept: 'application/json' });
   expect([down.status, down.headers.get('x-weft-error')]).toEqual([503, 'UF']);
   expect(await down.json()).toMatchObject({ error: { type: 'server_error', code: 'provider_unavailable' } });
   configure(await provider((request) => void request.resume()), KEY, 50);
   const slow = await ask({});
   expect([slow.status, slow.headers.get('x-weft-error')]).toEqual([504, 'UT']);
   await slow.text();
+});
+
+test.each([
+  ['a middlebox’s page for an error', 429, 'text/html', 429, 'The provider answered 429.'],
+  [
+    'a middlebox’s page for an answer',
+    200,
+    'text/html; charset=utf-8',
+    502,
+    'The provider answered 200 with text/html',
+  ],
+])('%s is an error that SDKs understand, streamed or not', async (_what, status, type, expected, message) => {
+  configure(
+    await provider((request, response) => {
+      request.resume();
+      response.writeHead(status, { 'content-type': type, 'retry-after': '7', 'set-cookie': 'a=b' }).end('<html>');
+    }),
+  );
+  for (const stream of [false, true]) {
+    const response = await ask({ stream });
+    expect([response.status, response.headers.get('retry-after')]).toEqual([expected, '7']);
+    expect(response.headers.get('set-cookie')).toBeNull();
+    const { error } = (await response.json()) as { error: { message: string } };
+    expect(error).toMatchObject({ type: 'server_error', code: 'provider_response' });
+    expect(error.message).toContain(message);
+  }
+  await until('both are counted', () => outcome('error') === 2);
 });
 
 /** Applies a Provider and a Model as the control plane sends them. */
