@@ -66,6 +66,8 @@ export interface ChatOptions {
   onUsage(call: ChatCall): void;
   /** Instead of the exchange and of `onUsage`, once: answered here without a call, or left before its body was whole (status 0). */
   onLocal(request: Head, status: number): void;
+  /** The client has its whole answer, and what else the provider sends is of no use: it is to stop. After `onUsage`. */
+  onDiscard(): void;
   /** Default LIMITS.bufferedBodyBytesMax; more is answered by 413. */
   bodyBytesMax?: number;
 }
@@ -203,7 +205,8 @@ export class ChatStream extends BufferedStream {
     const message = unreadable(head, type, ok);
     if (message !== null) {
       this.replace(head, message, ok);
-      if (end) this.settle();
+      this.settle();
+      if (!end) this.options.onDiscard();
       return;
     }
     this.streamed = ok && type.startsWith('text/event-stream');
@@ -225,7 +228,8 @@ export class ChatStream extends BufferedStream {
       return room;
     }
     for (const out of this.tap.push(chunk)) this.send(out, false);
-    if (end) this.finish(null, false);
+    if (end || this.tap.failed) this.finish(null, false);
+    if (this.tap.failed && !end) this.options.onDiscard();
     return !this.full;
   }
 

@@ -98,6 +98,8 @@ export class ChatTap {
   usage: Usage | null = null;
   /** Streamed: [DONE] was seen. Otherwise: the body ended. */
   complete = false;
+  /** Streamed: an error of ours ended it, whatever else comes. */
+  failed = false;
   /** Events with choices; a lower bound of the generated tokens when a stream is cut before its usage. */
   choiceEvents = 0;
   private readonly reader: SseReader | null;
@@ -202,6 +204,7 @@ export class ChatTap {
 
   private fail(message: string, code: string): Uint8Array[] {
     this.closed = true;
+    this.failed = true;
     return [new TextEncoder().encode(`data: ${chatError(message, 'server_error', code)}\n\n`)];
   }
 }

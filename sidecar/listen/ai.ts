@@ -89,6 +89,10 @@ class ModelCall implements ChatOptions {
     };
   }
 
+  onDiscard(): void {
+    this.request.discard();
+  }
+
   onLocal(head: Head, status: number): void {
     const { context, request } = this;
     const called = status === 200 ? null : context.series;

@@ -123,6 +123,15 @@ export class Exchange implements StreamEvents {
     this.end(error);
   }
 
+  /** The caller has got all that it gets, though the response goes on: upstream stops, and nothing has failed. Not for a local reply. */
+  discard(): void {
+    if (this.finished || this.response === null) return;
+    const attempt = this.attempt;
+    this.attempt = null;
+    attempt?.abandon(RESPONSE_COMPLETE);
+    this.finish();
+  }
+
   private tryOnce(): void {
     this.cancelRetry = null;
     const policy = this.policy as AttemptPolicy;

@@ -12,6 +12,7 @@ export class TranscodedRequest extends TranscoderStream {
   private readonly server: RequestServer;
   private readonly outer: ProxiedRequest;
   private readonly decision: Decision;
+  private inner: ProxiedRequest | null = null;
 
   private constructor(server: RequestServer, outer: ProxiedRequest, decision: Decision, index: MethodIndex) {
     super(outer.downstream, index);
@@ -35,8 +36,13 @@ export class TranscodedRequest extends TranscoderStream {
     inner.decided = decision;
     inner.trace = outer.trace;
     transcoded.events = inner;
+    transcoded.inner = inner;
     outer.downstream.events = transcoded;
     transcoded.onHead(head, end);
+  }
+
+  protected override onDiscard(): void {
+    this.inner?.discard();
   }
 
   /** An answer before anything went upstream (no such method, bad JSON) is counted here; later ones by the inner request. */

@@ -92,10 +92,15 @@ export class TranscoderStream extends BufferedStream {
 
   protected override responseData(chunk: Uint8Array, end: boolean): boolean {
     this.frameBytes += chunk.length;
-    if (this.frameBytes <= this.responseBytesMax + FRAME_HEAD_BYTES) this.frames.push(chunk);
-    else this.frames.drop();
+    if (this.isTooLarge) this.answer(500, INTERNAL, `the response is larger than ${this.responseBytesMax} bytes`);
+    else this.frames.push(chunk);
     if (end) this.conclude(null);
+    else if (this.isTooLarge) this.onDiscard();
     return true;
+  }
+
+  private get isTooLarge(): boolean {
+    return this.frameBytes > this.responseBytesMax + FRAME_HEAD_BYTES;
   }
 
   protected override responseEnd(trailers: HeaderList | null): void {
@@ -108,6 +113,9 @@ export class TranscoderStream extends BufferedStream {
     else this.answer(503, UNAVAILABLE, 'the upstream failed before its answer was complete');
   }
 
+  /** The client has its answer, and the rest of the response is of no use: upstream is to stop. */
+  protected onDiscard(): void {}
+
   private conclude(trailers: HeaderList | null): void {
     const status = (trailers === null ? null : readStatus(trailers, this.index.registry)) ?? this.headStatus;
     if (status === null) {
@@ -115,9 +123,6 @@ export class TranscoderStream extends BufferedStream {
       return this.answer(httpStatus(code), code, `the upstream answered ${this.status} without a gRPC status`);
     }
     if (status.code !== 0) return this.answer(httpStatus(status.code), status.code, status.message, status.details);
-    if (this.frameBytes > this.responseBytesMax + FRAME_HEAD_BYTES) {
-      return this.answer(500, INTERNAL, `the response is larger than ${this.responseBytesMax} bytes`);
-    }
     const text = this.decode();
     if (text === null) this.answer(500, INTERNAL, 'the upstream answered with a message that cannot be read');
     else this.say(200, text);

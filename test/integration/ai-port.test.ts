@@ -346,6 +346,23 @@ test.each([
   await until('both are counted', () => outcome('error') === 2);
 });
 
+test('a page of a middlebox that never ends is not waited for', async () => {
+  let closed = 0;
+  configure(
+    await provider((request, response) => {
+      request.resume();
+      response.on('close', () => closed++);
+      response.writeHead(429, { 'content-type': 'text/html' }).write('<html>');
+    }),
+  );
+  const response = await ask({});
+  expect([response.status, (await response.text()).includes('provider_response')]).toEqual([429, true]);
+  await until('the provider is let go', () => closed === 1);
+  await until('the call is recorded', () => rig.records.length === 1);
+  expect(rig.records[0]).toMatchObject({ status: 429, flag: '-' });
+  expect([outcome('error'), rig.count('active', 'ai')]).toEqual([1, 0]);
+});
+
 /** Applies a Provider and a Model as the control plane sends them. */
 async function apply(baseUrl: string, caPem: string): Promise<void> {
   const { context } = rig;

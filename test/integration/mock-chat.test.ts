@@ -63,6 +63,7 @@ function chat(body: object, key: string, headers: string[] = []): Promise<{ clie
       servesOrigin: () => true,
       listModels: () => [],
       onLocal: () => {},
+      onDiscard: () => {},
       onUsage: (call) => resolve({ client, call }),
     });
     stream.events = new Upstream(stream);

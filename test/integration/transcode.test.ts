@@ -1,4 +1,7 @@
 // JSON over HTTP to a real gRPC server through a caller's listener: what clients see, and that gRPC itself passes.
+import { once } from 'node:events';
+import { createServer, type ServerHttp2Stream } from 'node:http2';
+import type { AddressInfo } from 'node:net';
 import { create, type DescMessage, type DescService, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
 import {
   type Client,
@@ -195,4 +198,24 @@ test('gRPC calls to the same port pass untouched, streams included', async () =>
   );
   for await (const message of stream) counts.push((message as { count: bigint }).count);
   expect(counts).toEqual([1n, 2n, 3n]);
+});
+
+test('an answer that never ends is refused at the bound, and its server stopped', async () => {
+  let closed = 0;
+  const endless = createServer();
+  endless.on('stream', (stream: ServerHttp2Stream) => {
+    stream.on('close', () => closed++).on('error', () => {});
+    stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
+    const more = (): void => void (stream.destroyed || stream.write(Buffer.alloc(1 << 20), more));
+    more();
+  });
+  endless.listen(0, '127.0.0.1');
+  await once(endless, 'listening');
+  configure((endless.address() as AddressInfo).port);
+  const response = await ask('/v1/items/a');
+  expect(response.status).toBe(500);
+  expect(await response.json()).toMatchObject({ code: 13, message: expect.stringContaining('larger than') });
+  await until('the server is stopped', () => closed === 1);
+  expect(rig.count('active', 'outbound')).toBe(0);
+  endless.close();
 });

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { type ChatCall, ChatStream } from '../../../sidecar/ai/chat-stream.ts';
 import { Secret } from '../../../sidecar/ai/secret.ts';
 import { parsePrices } from '../../../sidecar/ai/usage.ts';
+import { LIMITS } from '../../../sidecar/base/limits.ts';
 import { ProxyError } from '../../../sidecar/wire/error.ts';
 import { headerValue } from '../../../sidecar/wire/headers.ts';
 import { Head } from '../../../sidecar/wire/stream.ts';
@@ -17,6 +18,7 @@ function setup(bodyBytesMax?: number) {
   const upstream = new Recorder();
   const calls: ChatCall[] = [];
   const local: number[] = [];
+  const discarded: ChatCall[] = [];
   const stream = new ChatStream(client, {
     resolveModel: (alias) =>
       alias === 'fast'
@@ -35,6 +37,7 @@ function setup(bodyBytesMax?: number) {
     servesOrigin: () => true,
     listModels: () => ['fast', 'org/large'],
     onUsage: (call) => calls.push(call),
+    onDiscard: () => discarded.push(...calls),
     onLocal: (_request, status) => local.push(status),
     ...(bodyBytesMax === undefined ? {} : { bodyBytesMax }),
   });
@@ -45,7 +48,7 @@ function setup(bodyBytesMax?: number) {
     stream.onData(bytes(body.slice(0, 9)), false);
     if (!client.sent.ended) stream.onData(bytes(body.slice(9)), true);
   };
-  return { client, upstream, calls, local, stream, ask };
+  return { client, upstream, calls, local, discarded, stream, ask };
 }
 
 const STREAMED = '{"model":"fast","stream":true,"seed":12345678901234567890}';
@@ -240,4 +243,35 @@ test('a client that leaves cancels upstream at once and is metered once', () => 
   stream.reset(gone);
   expect(calls).toMatchObject([{ complete: false, outcome: 'cancelled', choiceEvents: 1 }]);
   expect(client.sent.error).toBeNull();
+});
+
+describe('an answer of which the rest is of no use', () => {
+  test.each([
+    ['a page in place of an error', 429, 'text/html'],
+    ['a page in place of a completion', 200, 'text/html'],
+  ])('%s stops the provider once it is counted', (_what, status, type) => {
+    const { client, stream, ask, discarded } = setup();
+    ask('{"model":"fast"}');
+    stream.writeHead(Head.response(status, ['content-type', type]), false);
+    expect(client.sent.ended).toBe(true);
+    expect(discarded).toMatchObject([{ outcome: 'error', status }]);
+  });
+
+  test('an event that is too large ends the stream in an error, and stops the provider', () => {
+    const { client, stream, ask, discarded } = setup();
+    ask('{"model":"fast","stream":true}');
+    stream.writeHead(Head.response(200, SSE), false);
+    stream.writeData(bytes('data: {"choices":[{}]}\n\n'), false);
+    stream.writeData(bytes(`data: ${'x'.repeat(LIMITS.sseEventBytesMax)}`), false);
+    expect([client.sent.ended, client.sent.text.includes('event_too_large')]).toEqual([true, true]);
+    expect(discarded).toMatchObject([{ outcome: 'cut', choiceEvents: 1 }]);
+  });
+
+  test('nothing is stopped that goes on', () => {
+    const { client, stream, ask, discarded } = setup();
+    ask('{"model":"fast","stream":true}');
+    stream.writeHead(Head.response(200, SSE), false);
+    stream.writeData(bytes('data: {"choices":[{}]}\n\n'), false);
+    expect([client.sent.ended, discarded]).toEqual([false, []]);
+  });
 });
