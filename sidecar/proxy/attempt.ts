@@ -35,6 +35,9 @@ const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRAC
 
 const GRPC_UNAVAILABLE = '14';
 
+/** Looks for moved bytes in an idle time: it is never shorter than it says, and longer by a quarter at most. */
+const IDLE_LOOKS = 4;
+
 /** The plan of one request towards one cluster. */
 export class RequestPlan implements AttemptPolicy {
   private readonly context: AttemptContext;
@@ -60,6 +63,8 @@ export class RequestPlan implements AttemptPolicy {
   private awaitsHead = false;
   private tryTimer: WheelTimer | null = null;
   private bytesAtIdleCheck = -1;
+  /** Looks in a row that found nothing moved. */
+  private quietLooks = 0;
 
   constructor(
     context: AttemptContext,
@@ -261,9 +266,15 @@ export class RequestPlan implements AttemptPolicy {
       return;
     }
     this.bytesAtIdleCheck = this.exchange.requestBytes + this.exchange.responseBytes;
-    const dueMs = this.context.clock.nowMs() + idleTimeoutMs;
+    this.quietLooks = 0;
+    this.lookAgain();
+  }
+
+  private lookAgain(): void {
+    const afterMs = Math.ceil(this.rule.idleTimeoutMs / IDLE_LOOKS);
+    const dueMs = this.context.clock.nowMs() + afterMs;
     // A timer that fires before is left alone: most requests are over by then.
-    if (!this.timer.armed || dueMs < this.dueMs) this.context.wheel.arm(this.timer, idleTimeoutMs);
+    if (!this.timer.armed || dueMs < this.dueMs) this.context.wheel.arm(this.timer, afterMs);
     this.dueMs = dueMs;
   }
 
@@ -282,15 +293,17 @@ export class RequestPlan implements AttemptPolicy {
       this.context.wheel.arm(this.timer, leftMs);
       return;
     }
-    // Looks once per interval whether a byte moved, instead of touching the wheel with every chunk.
+    // Looks now and then whether a byte moved, instead of touching the wheel with every chunk.
     const bytes = this.exchange.requestBytes + this.exchange.responseBytes;
-    if (bytes === this.bytesAtIdleCheck) {
+    if (bytes !== this.bytesAtIdleCheck) {
+      this.watchIdle();
+    } else if (++this.quietLooks < IDLE_LOOKS) {
+      this.lookAgain();
+    } else {
       const setting = name === TCP_RULE.name ? 'idle_timeout of the port' : `timeouts.idle of ${name}`;
       const detail = `no byte moved for ${idleTimeoutMs} ms (${setting})`;
       this.exchange.abort(new ProxyError('idleTimeout', 'upstream', detail));
-      return;
     }
-    this.watchIdle();
   }
 
   private disarm(timer: WheelTimer | null): void {
