@@ -11,7 +11,7 @@ import { writePrivateFile } from '../proto/kit/private-file.ts';
 import { removeReadyFile, writeReadyFile } from '../proto/kit/ready-file.ts';
 import { apiServer } from './api/server.ts';
 import { bindError, listen } from './base/listen.ts';
-import { lockDirectory } from './base/lock.ts';
+import { lockDataDir } from './base/lock.ts';
 import { StartError } from './base/start-error.ts';
 import { type Attest, DISCOVERY_DEFINITION, discoveryService } from './discovery/server.ts';
 import { Sessions } from './discovery/sessions.ts';
@@ -56,7 +56,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const now = () => Date.now();
   const undo: (() => unknown)[] = [];
   try {
-    const lock = await lockDirectory(options.dataDir);
+    const lock = await lockDataDir(options.dataDir);
     undo.push(() => lock.release());
 
     // Identity: the root, the tokens that prove a workload, and our own certificate.

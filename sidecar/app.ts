@@ -69,7 +69,7 @@ export async function startSidecar(
 ): Promise<Sidecar> {
   const log = createLog(options.logLevel);
   const fail = (what: string) => (error: Error) => log.error({ error: error.message }, what);
-  prepareStateDir(options.stateDir);
+  await prepareStateDir(options.stateDir);
   const seen: Seen = {
     startedMs: Date.now(),
     workerDeaths: 0,

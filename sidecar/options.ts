@@ -76,7 +76,7 @@ export const SIDECAR_OPTIONS = {
   ),
   stateDir: option(
     'DIR',
-    'identity, last good config and ports, so that a restart needs neither control plane nor token; without it nothing is kept',
+    'identity, last good config and ports, so that a restart needs neither control plane nor token; one for each sidecar; without it nothing is kept',
     '',
     parseText,
   ),

@@ -2,6 +2,7 @@
 // join. Each problem is said in a sentence, and only one that nothing helps with ends the program.
 
 import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
+import { lockDirectory } from '../../proto/kit/directory-lock.ts';
 import { EXIT } from '../../proto/kit/exit.ts';
 import { StartError } from '../base/start-error.ts';
 import type { SidecarOptions } from '../options.ts';
@@ -19,15 +20,26 @@ export interface ObtainObserver {
   warn(message: string): void;
 }
 
-/** Makes the state directory where there is none; others get no right on it. Throws StartError. */
-export function prepareStateDir(stateDir: string): void {
+/**
+ * Makes the state directory where there is none, without a right of others on it, and locks it: two sidecars of one would
+ * have one workload id, and take the registration from each other without end. Throws StartError.
+ */
+export async function prepareStateDir(stateDir: string): Promise<void> {
   if (stateDir === '') return;
+  let lock: object | null;
   try {
     mkdirSync(stateDir, { recursive: true, mode: 0o700 });
     chmodSync(stateDir, 0o700);
+    // Never given back: the state is ours for as long as the process lives.
+    lock = await lockDirectory(stateDir);
   } catch (error) {
     throw new StartError(EXIT.unavailable, `--state-dir ${stateDir} cannot be used: ${(error as Error).message}`);
   }
+  if (lock !== null) return;
+  throw new StartError(
+    EXIT.unavailable,
+    `--state-dir ${stateDir} is in use by another sidecar; stop that one, or give each a directory of its own`,
+  );
 }
 
 /**

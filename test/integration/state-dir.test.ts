@@ -70,6 +70,18 @@ async function joinable(plane: ControlPlaneProcess): Promise<string[]> {
   return ['--state-dir', stateDir, '--control-plane', where, '--join-token-file', tokenFile];
 }
 
+test('a second sidecar on one directory ends with 69, and the first serves on', async () => {
+  const plane = new ControlPlaneProcess({ 'all.yaml': policies(await named('one')) });
+  const joining = await joinable(plane);
+  const first = await processes.start(joining);
+  const ports = readFileSync(file('ports.json'), 'utf8');
+  const second = processes.run(joining);
+  expect(await second.ended()).toBe(69);
+  expect(second.err).toContain(`--state-dir ${stateDir} is in use by another sidecar`);
+  expect(readFileSync(file('ports.json'), 'utf8')).toBe(ports);
+  expect(await call(first)).toBe('one');
+});
+
 test('after kill -9 of both it serves what was last in force, from its directory alone', async () => {
   const plane = new ControlPlaneProcess({ 'all.yaml': policies(await named('one')) });
   const first = await processes.start(await joinable(plane));
