@@ -22,6 +22,8 @@ import { unknownServices } from './config/named-services.ts';
 import { loadSnapshot } from './config/start-snapshot.ts';
 import { localPorts, ResourceStore, servicePorts } from './config/store.ts';
 import { readPorts, writePorts } from './config/workload.ts';
+import { ExpiryWatch, expired, remedy } from './identity/expiry.ts';
+import { watchIdentityFiles } from './identity/files.ts';
 import { obtainIdentity, prepareStateDir } from './identity/obtain.ts';
 import { type HeldIdentity, writeStoredIdentity } from './identity/stored.ts';
 import { joinMesh } from './join.ts';
@@ -78,6 +80,7 @@ export async function startSidecar(
     linkError: '',
     registration: null,
     identity: null,
+    renewalFailures: 0,
   };
 
   // Addresses: all of them are ours before anything else is done.
@@ -163,8 +166,16 @@ export async function startSidecar(
       if (seen.identity !== null && domain === trustDomain) takeIdentity({ ...seen.identity, rootsPem });
     },
   );
+  const expiry = new ExpiryWatch((sentence) => {
+    log.error(
+      `${sentence}: other sidecars refuse this one from now on, and calls over mutual TLS fail; ${remedy(options)}`,
+    );
+  }, Date.now);
+  if (identity !== null) expiry.watch(identity);
+  readiness.expired = () => expired(seen.identity, Date.now());
   const takeIdentity = (next: HeldIdentity): void => {
     seen.identity = next;
+    expiry.watch(next);
     pool.setIdentity(forWorkers(next));
     if (options.stateDir === '' || options.identityKey !== '') return;
     try {
@@ -173,6 +184,19 @@ export async function startSidecar(
       fail('the identity could not be stored')(error as Error);
     }
   };
+  const endWatch =
+    options.identityKey === ''
+      ? null
+      : watchIdentityFiles({
+          options,
+          current: () => seen.identity as HeldIdentity,
+          onReplaced: (next) => {
+            takeIdentity(next);
+            log.info(`the identity files were replaced, valid until ${new Date(next.notAfterMs).toISOString()}`);
+          },
+          onUnusable: (reason) =>
+            log.warn(`the identity files were replaced, and are not usable, so the last ones stay: ${reason}`),
+        });
   await held.release();
   await pool.start();
   readiness.workers = () => pool.serving;
@@ -259,6 +283,8 @@ export async function startSidecar(
       readiness.draining = true;
       log.info(`draining for at most ${options.drainTime} ms`);
       clearInterval(sweep);
+      expiry.close();
+      endWatch?.();
       // First the mesh sends elsewhere, then the listeners close.
       await membership?.leave();
       const stuck = await pool.drain(options.drainTime);

@@ -8,6 +8,7 @@ import { RegistrationReport } from './config/registration.ts';
 import { SERVICE_TYPE, servedBy } from './config/store.ts';
 import { advertisedAddress, workloadId } from './config/workload.ts';
 import { keepRenewed } from './identity/keeper.ts';
+import { renewer } from './identity/renewer.ts';
 import { ServedNames } from './identity/served-names.ts';
 import type { HeldIdentity } from './identity/stored.ts';
 import type { SidecarOptions } from './options.ts';
@@ -42,7 +43,10 @@ export interface Membership {
 /** Connects in the background, again and again; resolves as soon as that has begun. */
 export async function joinMesh(parts: JoinParts): Promise<Membership> {
   const { options, where, config, seen, readiness, log } = parts;
-  const [{ openLink }, { renew }] = await Promise.all([import('./config/link.ts'), import('./identity/sign.ts')]);
+  const [{ openLink }, { join, newKey, renew }] = await Promise.all([
+    import('./config/link.ts'),
+    import('./identity/sign.ts'),
+  ]);
   const registration = new RegistrationReport(log, () => performance.now());
   if (options.app.length > 0) seen.registration = registration;
   readiness.refused = () => registration.refused;
@@ -86,14 +90,19 @@ export async function joinMesh(parts: JoinParts): Promise<Membership> {
     onRegisterFailed: (reason, retryMs, refused) => registration.onFailed(reason, retryMs, refused),
   });
   seen.link = link;
+  const renewed = renewer(where, options, { join, newKey, renew }, Date.now);
   const keeper = keepRenewed(parts.identity(), {
-    renew: async () => renew(where, parts.identity()),
+    renew: () => renewed(parts.identity()),
     onRenewed: (next) => {
       parts.takeIdentity(next);
       log.info(`certificate renewed, valid until ${new Date(next.notAfterMs).toISOString()}`);
     },
-    onFailure: (error, retryMs) =>
-      log.warn(`certificate not renewed: ${error.message}; again in ${Math.round(retryMs / 1_000)} s`),
+    onFailure: (error, retryMs) => {
+      seen.renewalFailures++;
+      const validUntil = new Date(parts.identity().notAfterMs).toISOString();
+      const sentence = `certificate not renewed: ${error.message}; again in ${Math.round(retryMs / 1_000)} s`;
+      log.warn({ validUntil }, sentence);
+    },
     now: Date.now,
     random: Math.random,
   });

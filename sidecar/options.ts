@@ -81,7 +81,12 @@ export const SIDECAR_OPTIONS = {
     parseText,
   ),
   snapshot: option('FILE', 'config as weft render prints it, to run without a control plane', '', parseText),
-  identityKey: option('FILE', 'private key, PEM; instead of a join', '', parseText),
+  identityKey: option(
+    'FILE',
+    'private key, PEM; instead of a join. These three files are read anew when they are replaced',
+    '',
+    parseText,
+  ),
   identityCert: option('FILE', 'certificate chain, leaf first, PEM', '', parseText),
   trustBundle: option('FILE', 'roots to trust, PEM', '', parseText),
   workers: option(

@@ -8,6 +8,8 @@ export class Readiness {
   identity = false;
   config = false;
   draining = false;
+  /** Why the identity is of no use any more; empty: it is, or there is none. */
+  expired: () => string = () => '';
   workers: () => boolean = () => false;
   /** Why no caller will ever find this workload, as things stand; empty: nothing is known against it. */
   refused: () => string = () => '';
@@ -17,6 +19,8 @@ export class Readiness {
     const missing: string[] = [];
     if (this.draining) missing.push('draining');
     if (!this.identity) missing.push('no identity yet');
+    const expired = this.expired();
+    if (expired !== '') missing.push(expired);
     if (!this.config) missing.push('no config yet');
     if (!this.workers()) missing.push('a data-path worker is not listening');
     const refused = this.refused();

@@ -21,6 +21,7 @@ export interface Seen {
   /** Null: nothing is to be registered, or not yet. */
   registration: { readonly registered: boolean; readonly refused: string } | null;
   identity: HeldIdentity | null;
+  renewalFailures: number;
 }
 
 /** The certificate without its key. */
@@ -91,6 +92,12 @@ export function ownMetrics(seen: Seen, config: ConfigInForce): OwnMetric[] {
       kind: 'gauge',
       help: 'End of the workload certificate since the Unix epoch; 0: none',
       read: () => (seen.identity?.notAfterMs ?? 0) / 1_000,
+    },
+    {
+      name: 'weft_certificate_renewal_failures_total',
+      kind: 'counter',
+      help: 'Times that the workload certificate could not be renewed; each is tried again',
+      read: () => seen.renewalFailures,
     },
     {
       name: 'weft_config_resources',

@@ -4,6 +4,7 @@
 import type { Random } from '../base/random.ts';
 import { backoffMs } from '../upstream/backoff.ts';
 import type { HeldIdentity } from './stored.ts';
+import { whenDue } from './when-due.ts';
 
 /** Renewal falls between 45 % and 55 % of the life. */
 const RENEW_AT = 0.45;
@@ -12,14 +13,17 @@ const RENEW_JITTER = 0.1;
 /** After a failed renewal: soon at first, at most 5 min apart (12 h of half life hold 144 of them). */
 const RETRY_BASE_MS = 1_000;
 const RETRY_MAX_MS = 300_000;
+/** Nor more than a tenth of what is left, so that an outage that ends before a short life does is always noticed in time. */
+const RETRY_SHARE = 0.1;
+/** The least of that: near the end it is asked six times a minute. */
+const RETRY_SHARE_MS_MIN = 10_000;
+/** Once it has expired: as a first join is tried again, since traffic fails, and whoever mends it wants to see it soon. */
+const RETRY_EXPIRED_MS = 10_000;
 /** Full jitter may give nearly nothing; a control plane that refuses is not asked in a loop. */
 const RETRY_MIN_MS = 500;
 
 /** A renewal out of turn comes within 5 s: the workloads of a Service hear of a change together, and the control plane signs 50 a second. */
 const RENEW_SOON_MS = 5_000;
-
-/** Node's timers hold 24.8 days; what is due later is looked at again then. */
-const TIMER_MS_MAX = 2 ** 31 - 1;
 
 export interface KeeperParts {
   readonly renew: (current: HeldIdentity) => Promise<HeldIdentity>;
@@ -51,29 +55,30 @@ export function keepRenewed(first: HeldIdentity, parts: KeeperParts): Keeper {
   let running = false;
   let failures = 0;
   let stopped = false;
-  let timer: NodeJS.Timeout;
+  let cancel: () => void = () => {};
   const arm = (): void => {
-    const waitMs = Math.min(dueMs, soonMs) - parts.now();
-    timer = setTimeout(() => void run(), Math.min(Math.max(waitMs, 0), TIMER_MS_MAX));
-    timer.unref();
+    cancel = whenDue(
+      () => Math.min(dueMs, soonMs),
+      parts.now,
+      () => void run(),
+    );
   };
   const run = async (): Promise<void> => {
-    if (parts.now() >= Math.min(dueMs, soonMs)) {
-      running = true;
-      soonMs = Number.POSITIVE_INFINITY;
-      try {
-        const renewed = await parts.renew(identity);
-        if (stopped) return;
-        identity = renewed;
-        failures = 0;
-        // Not from its notBefore, which is dated back: half of a short life would be over at once, again and again.
-        dueMs = renewalAtMs(parts.now(), identity.notAfterMs, parts.random);
-        parts.onRenewed(identity);
-      } catch (error) {
-        const retryMs = RETRY_MIN_MS + backoffMs(failures++, parts.random, RETRY_BASE_MS, RETRY_MAX_MS);
-        dueMs = parts.now() + retryMs;
-        if (!stopped) parts.onFailure(error as Error, retryMs);
-      }
+    running = true;
+    soonMs = Number.POSITIVE_INFINITY;
+    try {
+      const renewed = await parts.renew(identity);
+      if (stopped) return;
+      identity = renewed;
+      failures = 0;
+      // Not from its notBefore, which is dated back: half of a short life would be over at once, again and again.
+      dueMs = renewalAtMs(parts.now(), identity.notAfterMs, parts.random);
+      parts.onRenewed(identity);
+    } catch (error) {
+      const maxMs = retryMaxMs(identity.notAfterMs - parts.now());
+      const retryMs = RETRY_MIN_MS + backoffMs(failures++, parts.random, RETRY_BASE_MS, maxMs);
+      dueMs = parts.now() + retryMs;
+      if (!stopped) parts.onFailure(error as Error, retryMs);
     }
     running = false;
     if (!stopped) arm();
@@ -84,12 +89,17 @@ export function keepRenewed(first: HeldIdentity, parts: KeeperParts): Keeper {
       soonMs = Math.min(soonMs, parts.now() + RENEW_SOON_MS * parts.random());
       // What is under way was perhaps asked for before the reason: another one follows.
       if (running || stopped) return;
-      clearTimeout(timer);
+      cancel();
       arm();
     },
     stop() {
       stopped = true;
-      clearTimeout(timer);
+      cancel();
     },
   };
+}
+
+function retryMaxMs(leftMs: number): number {
+  if (leftMs <= 0) return RETRY_EXPIRED_MS;
+  return Math.min(RETRY_MAX_MS, Math.max(RETRY_SHARE_MS_MIN, leftMs * RETRY_SHARE));
 }

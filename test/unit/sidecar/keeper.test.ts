@@ -112,6 +112,19 @@ test('a failure is tried again, ever later, at most five minutes apart, and then
   expect([failures.length, renewals.length]).toEqual([tried, 1]);
 });
 
+test('a short life is not slept through: a tenth of what is left at most, and ten seconds in the end', async () => {
+  lifeMs = 10 * MINUTE_MS;
+  failure = new Error('no control plane');
+  random = 1;
+  keep(identity(0));
+  await vi.advanceTimersByTimeAsync(15 * MINUTE_MS);
+  const gaps = failures.slice(1).map((atMs, i) => ({ atMs, gapMs: atMs - (failures[i] as number) }));
+  const ends = (from: number, until: number) => gaps.filter(({ atMs }) => atMs > from && atMs <= until);
+  expect(Math.max(...ends(0, 10 * MINUTE_MS).map(({ gapMs }) => gapMs))).toBeGreaterThan(11_000);
+  expect(Math.max(...ends(8.5 * MINUTE_MS, 10 * MINUTE_MS).map(({ gapMs }) => gapMs))).toBe(10_500);
+  expect(Math.max(...ends(11 * MINUTE_MS, 15 * MINUTE_MS).map(({ gapMs }) => gapMs))).toBe(10_500);
+});
+
 test('even without chance a failing control plane is asked twice a second at most', async () => {
   failure = new Error('no');
   random = 0;
