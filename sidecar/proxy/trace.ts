@@ -3,7 +3,7 @@
 
 import { randomFillSync } from 'node:crypto';
 import type { HeaderList } from '../wire/headers.ts';
-import { headerValue, removeHeader, setHeader } from '../wire/headers.ts';
+import { headerValues, removeHeader, setHeader } from '../wire/headers.ts';
 
 /** Bytes of randomness drawn at once. */
 const POOL_BYTES = 8192;
@@ -42,7 +42,8 @@ export interface Trace {
  * @param share of new traces that are sampled, 0 to 1. @param random in [0, 1).
  */
 export function continueTrace(headers: HeaderList, share: number, random: number): Trace {
-  const sent = headerValue(headers, 'traceparent');
+  // Two of them, joined here, are none: nobody knows which is meant.
+  const sent = headerValues(headers, 'traceparent');
   const isLong = sent?.startsWith('00') === true && sent.length > LENGTH_00;
   const parent = sent === undefined || isLong ? null : TRACEPARENT.exec(sent);
   const spanId = randomHex(16);

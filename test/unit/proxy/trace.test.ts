@@ -32,3 +32,12 @@ test.each([
 ])('%s is carried on as %s', (sent, expected) => {
   expect(carried(sent)).toBe(expected);
 });
+
+test('two of them, by one name, are none: a new trace begins, and no third one travels', () => {
+  const other = '11111111111111111111111111111111-2222222222222222';
+  const headers: HeaderList = ['traceparent', `00-${IDS}-01`, 'tracestate', 'a=1', 'traceparent', `00-${other}-01`];
+  const trace = continueTrace(headers, 0, 0.5);
+  expect(trace.parentSpanId).toBe('');
+  expect([IDS, other].some((ids) => ids.startsWith(trace.traceId))).toBe(false);
+  expect(headers).toEqual(['traceparent', `00-${trace.traceId}-${trace.spanId}-00`]);
+});
