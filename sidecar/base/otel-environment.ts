@@ -1,6 +1,8 @@
 // The variables of the OpenTelemetry specification that decide at start: whether spans are exported, and which share of
 // new traces is sampled where no Telemetry policy says so. What cannot be respected is said, and never stops anything.
 
+import { exportMistakes, itemsOf, propagationMistakes } from './otel-mistakes.ts';
+
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** What the environment says of spans. */
@@ -22,22 +24,20 @@ const SAMPLER_ARG = 'OTEL_TRACES_SAMPLER_ARG';
  * gets nothing, rather than that one.
  */
 export function readOtelEnvironment(environment: Environment): OtelEnvironment {
-  const mistakes: string[] = [];
+  const mistakes = propagationMistakes(environment);
   const wrong = (name: string, why: string): void => {
     mistakes.push(`${name}=${environment[name]} ${why}`);
   };
   const traceShare = shareOf(environment, wrong);
   if (environment.OTEL_SDK_DISABLED?.toLowerCase() === 'true') return { exportsSpans: false, traceShare, mistakes };
-  const exporters = (environment[EXPORTER] ?? '')
-    .split(',')
-    .map((name) => name.trim())
-    .filter((name) => name !== '');
+  const exporters = itemsOf(environment[EXPORTER]);
   const unknown = exporters.filter((name) => name !== 'otlp' && name !== 'none');
   if (unknown.length > 0) wrong(EXPORTER, `is not supported (${unknown.join(', ')}): write otlp, or none`);
   const places = ENDPOINTS.filter((name) => (environment[name] ?? '') !== '');
   const unusable = places.filter((name) => !isHttpUrl(environment[name] as string));
   for (const name of unusable) wrong(name, 'is no URL, so no spans are exported: write http://HOST:4318');
   const wanted = exporters.length === 0 ? places.length > 0 : exporters.includes('otlp') && !exporters.includes('none');
+  if (wanted) mistakes.push(...exportMistakes(environment));
   return { exportsSpans: wanted && unusable.length === 0, traceShare, mistakes };
 }
 

@@ -20,6 +20,7 @@ import {
 } from '@opentelemetry/resources';
 import { BatchSpanProcessor, type ReadableSpan } from '@opentelemetry/sdk-trace';
 import type { TelemetryRecord } from '../base/messages.ts';
+import { isSetting, NUMBERS } from '../base/otel-mistakes.ts';
 import type { SpanSink } from './span-sink.ts';
 
 /** A collector that is away for hours fills no log. */
@@ -53,19 +54,19 @@ export function createSpanSink(serviceName: string, onError: (error: Error) => v
 /** The batch processor's settings of the OpenTelemetry specification; this SDK reads none of them itself. */
 function batchOptions(exporter: OTLPTraceExporter): ConstructorParameters<typeof BatchSpanProcessor>[0] {
   const settings = {
-    scheduledDelayMillis: setting('OTEL_BSP_SCHEDULE_DELAY', 0),
-    exportTimeoutMillis: setting('OTEL_BSP_EXPORT_TIMEOUT', 1),
-    maxQueueSize: setting('OTEL_BSP_MAX_QUEUE_SIZE', 1),
-    maxExportBatchSize: setting('OTEL_BSP_MAX_EXPORT_BATCH_SIZE', 1),
+    scheduledDelayMillis: setting('OTEL_BSP_SCHEDULE_DELAY'),
+    exportTimeoutMillis: setting('OTEL_BSP_EXPORT_TIMEOUT'),
+    maxQueueSize: setting('OTEL_BSP_MAX_QUEUE_SIZE'),
+    maxExportBatchSize: setting('OTEL_BSP_MAX_EXPORT_BATCH_SIZE'),
   };
   const given = Object.entries(settings).filter(([, value]) => value !== null);
   return { exporter, ...Object.fromEntries(given) };
 }
 
 /** A number of the environment; null when it is none, as the specification wants bad values ignored. */
-function setting(name: string, min: number): number | null {
+function setting(name: string): number | null {
   const text = process.env[name] ?? '';
-  return /^\d{1,9}$/.test(text) && Number(text) >= min ? Number(text) : null;
+  return isSetting(text, NUMBERS[name] ?? 0) ? Number(text) : null;
 }
 
 function toSpan(record: TelemetryRecord, resource: Resource): ReadableSpan {

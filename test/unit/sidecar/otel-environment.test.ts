@@ -41,6 +41,17 @@ test.each<[Record<string, string>, boolean, string]>([
     false,
     'OTEL_TRACES_SAMPLER_ARG=2 is no ratio',
   ],
+  [{ ...PLACE, OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' }, true, 'OTEL_EXPORTER_OTLP_PROTOCOL=grpc is not supported'],
+  [{ ...PLACE, OTEL_EXPORTER_OTLP_COMPRESSION: 'zstd' }, true, 'OTEL_EXPORTER_OTLP_COMPRESSION=zstd is not supported'],
+  [
+    { ...PLACE, OTEL_EXPORTER_OTLP_TIMEOUT: '10s' },
+    true,
+    'OTEL_EXPORTER_OTLP_TIMEOUT=10s is no whole number from 1 on',
+  ],
+  [{ ...PLACE, OTEL_BSP_MAX_QUEUE_SIZE: '0' }, true, 'OTEL_BSP_MAX_QUEUE_SIZE=0 is no whole number from 1 on'],
+  [{ ...PLACE, OTEL_RESOURCE_ATTRIBUTES: 'a=1,b' }, true, 'OTEL_RESOURCE_ATTRIBUTES is no list of key=value pairs'],
+  [{ ...PLACE, OTEL_RESOURCE_ATTRIBUTES: 'a=%zz' }, true, 'OTEL_RESOURCE_ATTRIBUTES is no list of key=value pairs'],
+  [{ OTEL_PROPAGATORS: 'b3, tracecontext' }, false, 'OTEL_PROPAGATORS=b3, tracecontext is not supported (b3)'],
 ])('%j is told', (environment, exportsSpans, text) => {
   const found = readOtelEnvironment(environment);
   expect(found).toEqual({ exportsSpans, traceShare: 1, mistakes: [expect.stringContaining(text)] });
@@ -54,4 +65,20 @@ test.each<[number, Record<string, string>]>([
   [0.25, { OTEL_TRACES_SAMPLER: 'parentbased_traceidratio', OTEL_TRACES_SAMPLER_ARG: '0.25' }],
 ])('samples %d: %j', (traceShare, environment) => {
   expect(readOtelEnvironment(environment)).toMatchObject({ traceShare, mistakes: [] });
+});
+
+test('headers may be secrets, and are not told when they are wrong', () => {
+  const { mistakes } = readOtelEnvironment({ ...PLACE, OTEL_EXPORTER_OTLP_HEADERS: 'sesame' });
+  expect(mistakes).toEqual([expect.stringContaining('OTEL_EXPORTER_OTLP_HEADERS is no list of key=value pairs')]);
+  expect(mistakes[0]).not.toContain('sesame');
+});
+
+test.each([
+  { OTEL_PROPAGATORS: 'tracecontext,baggage' },
+  { ...PLACE, OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json', OTEL_EXPORTER_OTLP_COMPRESSION: 'gzip' },
+  { ...PLACE, OTEL_EXPORTER_OTLP_HEADERS: 'a=b=c, d=%20', OTEL_BSP_SCHEDULE_DELAY: '0' },
+  // Nothing is exported, so nothing of it matters.
+  { OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' },
+])('nothing is said of %j', (environment) => {
+  expect(readOtelEnvironment(environment).mistakes).toEqual([]);
 });
