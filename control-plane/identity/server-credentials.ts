@@ -2,10 +2,8 @@
 // none); the server's own certificate is exchanged without touching connections that are open.
 
 import { ServerCredentials } from '@grpc/grpc-js';
+import { whenDue } from '../../proto/kit/when-due.ts';
 import type { Authority, ServerIdentity } from './authority.ts';
-
-/** Node's timers hold 24.8 days; a renewal due later is looked at again then. */
-const TIMER_MS_MAX = 2 ** 31 - 1;
 
 /** Again after a failed renewal: often enough within half a life, too rare to fill a log. */
 const RENEW_RETRY_MS = 60_000;
@@ -47,22 +45,23 @@ export async function serverCredentials(
   let identity = await authority.issueServer(names.dns, names.addresses);
   const credentials = new MeshServerCredentials(identity, roots);
   let renewAtMs = halfLife(identity, now());
-  let timer: NodeJS.Timeout;
+  let cancel: () => void = () => {};
   const arm = (): void => {
-    timer = setTimeout(() => void renew(), Math.min(Math.max(renewAtMs - now(), 0), TIMER_MS_MAX));
-    timer.unref();
+    cancel = whenDue(
+      () => renewAtMs,
+      now,
+      () => void renew(),
+    );
   };
   const renew = async (): Promise<void> => {
-    if (now() >= renewAtMs) {
-      try {
-        identity = await authority.issueServer(names.dns, names.addresses);
-        credentials.exchange(identity, roots);
-        renewAtMs = halfLife(identity, now());
-        onRenew(identity);
-      } catch (error) {
-        renewAtMs = now() + RENEW_RETRY_MS;
-        onRenew(error as Error);
-      }
+    try {
+      identity = await authority.issueServer(names.dns, names.addresses);
+      credentials.exchange(identity, roots);
+      renewAtMs = halfLife(identity, now());
+      onRenew(identity);
+    } catch (error) {
+      renewAtMs = now() + RENEW_RETRY_MS;
+      onRenew(error as Error);
     }
     if (!closed) arm();
   };
@@ -73,7 +72,7 @@ export async function serverCredentials(
     current: () => identity,
     close(): void {
       closed = true;
-      clearTimeout(timer);
+      cancel();
     },
   };
 }

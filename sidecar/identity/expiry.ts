@@ -1,8 +1,8 @@
 // The end of a certificate that nobody has renewed: from then on every peer refuses this sidecar, which must be said where
 // operators and supervisors look, and not only by handshakes that fail on other machines.
 
+import { whenDue } from '../../proto/kit/when-due.ts';
 import type { HeldIdentity } from './stored.ts';
-import { whenDue } from './when-due.ts';
 
 /** What an operator can do about it, by where the identity came from. */
 export function remedy({ identityKey, joinTokenFile }: { identityKey: string; joinTokenFile: string }): string {

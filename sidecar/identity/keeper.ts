@@ -1,10 +1,10 @@
 // Keeps the identity fresh: renewed at half of its life, with jitter, so that workloads that started together do not
 // all ask together; an outage of half a life harms nobody.
 
+import { whenDue } from '../../proto/kit/when-due.ts';
 import type { Random } from '../base/random.ts';
 import { backoffMs } from '../upstream/backoff.ts';
 import type { HeldIdentity } from './stored.ts';
-import { whenDue } from './when-due.ts';
 
 /** Renewal falls between 45 % and 55 % of the life. */
 const RENEW_AT = 0.45;

@@ -86,6 +86,14 @@ test('one that is past its half is renewed at once, as after a long stop', async
   expect(renewals).toHaveLength(1);
 });
 
+test('after a sleep of the machine, in which timers stand still, it is renewed within a minute', async () => {
+  keep(identity(0));
+  await vi.advanceTimersByTimeAsync(HOUR_MS);
+  vi.setSystemTime(20 * HOUR_MS);
+  await vi.advanceTimersByTimeAsync(MINUTE_MS);
+  expect(renewals).toHaveLength(1);
+});
+
 test.each([0, 0.5, 1])('a life of a minute, dated back a minute, makes no loop (chance %d)', async (chance) => {
   lifeMs = MINUTE_MS;
   random = chance;
