@@ -51,7 +51,8 @@ const GRPC_OPTIONS = { 'grpc.keepalive_time_ms': 10_000, 'grpc.keepalive_timeout
 
 /** Builds and starts everything. Throws StartError with what an operator can do. */
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
-  const log = pino({ level: options.logLevel, base: { program: 'control-plane' } });
+  const base = { program: 'control-plane' };
+  const log = pino({ level: options.logLevel, base, timestamp: pino.stdTimeFunctions.isoTime });
   setLogVerbosity(logVerbosity.NONE); // Its errors reach us as values; it would print them a second time.
   const now = () => Date.now();
   const undo: (() => unknown)[] = [];

@@ -2,6 +2,7 @@
 
 import { request } from 'node:http';
 import { EXIT } from '../../proto/kit/exit.ts';
+import { methodMistake } from '../../proto/kit/http-words.ts';
 import { parseSpiffeId } from '../../proto/kit/spiffe.ts';
 import { CommandError } from './command-error.ts';
 
@@ -52,6 +53,8 @@ export function queryOf(method: string, url: string, options: ExplainOptions): s
   if (options.direction !== 'outbound' && options.direction !== 'inbound') {
     throw new CommandError(EXIT.commandLine, `--direction ${options.direction} is neither outbound nor inbound`);
   }
+  const wrong = methodMistake(method.toUpperCase());
+  if (wrong !== null) throw new CommandError(EXIT.commandLine, `${wrong.message}; write one method, such as GET`);
   const { host, pathname, search } = new URL(text);
   const query = new URLSearchParams({
     direction: options.direction,

@@ -148,6 +148,10 @@ test('what cannot be reached ends with 69, what was said wrongly with 64, each w
     err: expect.stringContaining('is the sidecar running?'),
   });
   expect((await run(WEFT, ['explain', 'GET', 'http://orders/', '--direction', 'up'])).code).toBe(64);
+  expect(await run(WEFT, ['explain', 'GET it', 'http://orders/'])).toMatchObject({
+    code: 64,
+    err: expect.stringContaining('"GET IT" is not an HTTP method'),
+  });
   // All mistakes at once, of a program that the launcher starts without the command line's code.
   const plane = await run(LAUNCHER, ['control-plane', '--grpc-port', 'x', '--certificate-ttl', '1s', '--policy', 'p']);
   expect(plane.code).toBe(64);

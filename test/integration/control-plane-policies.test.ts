@@ -47,6 +47,8 @@ test('a wrong file changes nothing, is in status, log and metrics, and everythin
   const { problems } = await mesh.api().getStatus({});
   expect(problems).toMatchObject([{ file: 'a.yaml', line: 3, resource: 'Service/default/a' }]);
   await eventually('the log says it', () => mesh.output.includes('a policy is wrong; its last good state stays'));
+  // In the same words as the sidecar's log, so that lines of both sort together.
+  expect(mesh.output).toMatch(/^\{"level":40,"time":"\d{4}-\d\d-\d\dT[^\n]*a policy is wrong/m);
   const metrics = await fetch(`http://127.0.0.1:${mesh.port('metrics')}/metrics`);
   expect(await metrics.text()).toMatch(/^weft_policy_problems 1$/m);
   mesh.write('a.yaml', service('a', 82));
