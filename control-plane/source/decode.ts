@@ -29,7 +29,7 @@ export function decodeDocument(document: SourceDocument): Decoded {
     return { resource: null, problems: walk.problems };
   }
   const kind = kindOf(walk, value);
-  if (kind === null) return { resource: null, problems: walk.problems };
+  if (kind === undefined) return { resource: null, problems: walk.problems };
   if (value.apiVersion !== undefined && value.apiVersion !== API_VERSION) {
     const written = JSON.stringify(value.apiVersion);
     walk.report('apiVersion', 'value', `the version ${written} is not known`, `write \`apiVersion: ${API_VERSION}\``);
@@ -57,9 +57,11 @@ export function decodeDocument(document: SourceDocument): Decoded {
   return { resource: name === '' ? null : resource, problems: walk.problems.map((p) => ({ ...p, resource: id })) };
 }
 
-function kindOf(walk: Walk, value: Record<string, unknown>): Kind | null {
-  const kinds = Object.keys(SCHEMAS);
-  if (typeof value.kind === 'string' && Object.hasOwn(SCHEMAS, value.kind)) return value.kind as Kind;
+/** The kind, or the one that a misspelt word comes close to: the rest is read as that, so that its mistakes are told too. */
+function kindOf(walk: Walk, value: Record<string, unknown>): Kind | undefined {
+  const kinds = Object.keys(SCHEMAS) as Kind[];
+  const written = kinds.find((kind) => kind === value.kind);
+  if (written !== undefined) return written;
   if (value.kind === undefined) {
     const close = nearest('kind', Object.keys(value));
     walk.report(
@@ -68,16 +70,16 @@ function kindOf(walk: Walk, value: Record<string, unknown>): Kind | null {
       'kind is missing',
       `${close ? `"${close}" looks like it: ` : ''}write one of ${kinds.join(', ')}`,
     );
-    return null;
+    return undefined;
   }
-  const close = typeof value.kind === 'string' ? nearest(value.kind, kinds) : null;
+  const close = typeof value.kind === 'string' ? (nearest(value.kind, kinds) as Kind | undefined) : undefined;
   walk.report(
     'kind',
     'value',
     `there is no kind ${JSON.stringify(value.kind)}`,
     close ? `write \`${close}\`` : `write one of ${kinds.join(', ')}`,
   );
-  return null;
+  return close;
 }
 
 /** Walks a value beside its descriptor; returns proto3 JSON that decodes, with placeholders where a list item was bad. */

@@ -21,17 +21,21 @@ export interface Taken {
 /** A problem that names a resource completely: `kind/namespace/name`. */
 const COMPLETE_ID = /^[^/]+\/[^/]+\/[^/]+$/;
 
+/** Fields that say which resource a document is: with a mistake there, it may be meant for any that its file held. */
+const IDENTITY = /^(?:kind|metadata(?:\.(?!labels(?:[.[]|$)).*|\[.*)?)$/;
+
 /**
  * Merges what was read into what was taken before.
  * - A resource without mistake replaces its last state. One that no file holds any more is gone.
  * - A resource with a mistake, its own or in a reference, keeps its last state; without one it is left out.
- * - A file in which something could not be told apart keeps every resource it held that is not found elsewhere.
+ * - A file in which something could not be told apart, or may be called wrongly, keeps every resource it held that is
+ *   not found elsewhere: a DENY whose name was misspelt still denies.
  * - A right resource that contradicts a kept one waits for the mistake to be mended, and is reported.
  */
 export function takeGood(before: readonly Resource[], read: Policies): Taken {
   const problems = [...read.problems];
   const wrongIds = new Set(problems.map((problem) => problem.resource).filter((id) => COMPLETE_ID.test(id)));
-  const unclear = new Set(problems.filter((problem) => !COMPLETE_ID.test(problem.resource)).map((p) => p.file));
+  const unclear = new Set(problems.filter((problem) => !isSure(problem)).map((problem) => problem.file));
   const last = new Map(before.map((resource) => [resourceId(resource), resource]));
   const taken = new Map(read.resources.map((resource) => [resourceId(resource), resource]));
   for (const [id, resource] of last) {
@@ -58,6 +62,11 @@ export function takeGood(before: readonly Resource[], read: Policies): Taken {
   }
 }
 
+/** Whether the problem is known to be one of the resource that it names, and of no other. */
+function isSure({ resource, fieldPath }: Problem): boolean {
+  return COMPLETE_ID.test(resource) && !IDENTITY.test(fieldPath);
+}
+
 /** Says of each problem whether a state from before stays: of its resource, or where that is not known, of its file. */
 function withFate(
   problems: readonly Problem[],
@@ -68,7 +77,7 @@ function withFate(
   const ids = new Set(kept.map(([id]) => id));
   const files = new Set(kept.map(([, resource]) => resource.place.file));
   return problems.map((problem) => {
-    if (COMPLETE_ID.test(problem.resource)) return { ...problem, lastGoodStays: ids.has(problem.resource) };
+    if (isSure(problem) || ids.has(problem.resource)) return { ...problem, lastGoodStays: ids.has(problem.resource) };
     return { ...problem, lastGoodStays: problem.file === '.' ? ids.size > 0 : files.has(problem.file) };
   });
 }

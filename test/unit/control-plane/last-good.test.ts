@@ -70,6 +70,36 @@ test.each<[string, Files, string[], number]>([
     1,
   ],
   [
+    'a name that is none keeps what its file held',
+    { 'a.yaml': service('Service_A', 80) },
+    ['Route b b', 'Service a 80', 'Service b 80'],
+    1,
+  ],
+  [
+    'an unknown field beside the name does so, too, since it may be the namespace',
+    { 'a.yaml': service('c, namespcae: shop', 80) },
+    ['Route b b', 'Service a 80', 'Service b 80'],
+    1,
+  ],
+  [
+    'a name that another file has keeps both',
+    { 'a.yaml': service('b', 81) },
+    ['Route b b', 'Service a 80', 'Service b 80'],
+    2,
+  ],
+  [
+    'a wrong label leaves no doubt about the name',
+    { 'a.yaml': service('c, labels: { tier: 1 }', 80) },
+    ['Route b b', 'Service b 80'],
+    1,
+  ],
+  [
+    'a misspelt kind',
+    { 'a.yaml': service('a', 81).replace('Service', 'Servce') },
+    ['Route b b', 'Service a 80', 'Service b 80'],
+    1,
+  ],
+  [
     'a reference to nothing',
     { 'b.yaml': `${service('b', 82)}---\n${route('b', 'nope')}` },
     ['Route b b', 'Service a 80', 'Service b 82'],
@@ -123,6 +153,8 @@ test.each<[string, Files, [string, boolean][]]>([
   ['a wrong field', { 'a.yaml': service('a', 'x') }, [['Service/default/a', true]]],
   ['a new wrong one', { 'c.yaml': service('c', 'x') }, [['Service/default/c', false]]],
   ['a file that does not parse', { 'b.yaml': 'kind: {Service' }, [['', true]]],
+  ['a name that is none', { 'a.yaml': service('A', 80) }, [['Service/default/A', true]]],
+  ['a new one with a name that is none', { 'c.yaml': service('C', 80) }, [['Service/default/C', false]]],
   ['a new file that does not parse', { 'c.yaml': 'kind: {Service' }, [['', false]]],
   [
     'a wrong one beside what is kept of another file',

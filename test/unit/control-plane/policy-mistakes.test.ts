@@ -4,7 +4,18 @@ import { expect, test } from 'vitest';
 import { allow, type Mistake, model, orders, provider, read, route, service, shown } from '../../support/policies.ts';
 
 const CASES: readonly Mistake[] = [
-  ['unknown kind', 'kind: Servce\n', '1:7 kind | write `Service`'],
+  ['unknown kind', 'kind: Srv\n', '1:7 kind | write one of Service, Route, Authorization, Provider, Model, Telemetry'],
+  [
+    'misspelt kind: the rest is read as the kind that was meant',
+    'kind: Servce\nmetadata: { name: s }\nspec: { prts: [{ port: 80 }] }\n',
+    '1:7 kind | write `Service`',
+    '3:9 spec.prts | write `ports`',
+  ],
+  [
+    'misspelt kind: what refers to it is right',
+    'kind: service\nmetadata: { name: s }\nspec: { ports: [{ port: 80 }] }\n---\nkind: Route\nmetadata: { name: r }\nspec: { hosts: [s], rules: [{}] }\n',
+    '1:7 kind | write `Service`',
+  ],
   [
     'a map for the kind',
     'kind: {}\n',
