@@ -40,13 +40,7 @@ export function parseDocuments(file: string, text: string): { documents: SourceD
     try {
       JSON.parse(text);
     } catch (error) {
-      const position = jsonErrorPosition(text, error);
-      return {
-        documents: [],
-        problems: [
-          problem(position, '', `not JSON: ${(error as Error).message}`, 'correct the syntax, or name it .yaml'),
-        ],
-      };
+      return { documents: [], problems: [problem(...jsonMistake(text, error as Error))] };
     }
   }
   const parsed = parseAllDocuments(text, {
@@ -208,16 +202,38 @@ function lineColumn(lines: LineCounter, offset: number): Position {
   return { line: Math.max(1, line), column: Math.max(1, col) };
 }
 
-/** One JSON token or blank (RFC 8259 §2). */
-const JSON_TOKEN = /[\s{}[\]:,]+|"(?:[^"\\\r\n\t]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|true|false|null/y;
+/** Where the text stops to be JSON, the empty field path, what is wrong there, and a fix. */
+function jsonMistake(text: string, error: Error): [Position, string, string, string] {
+  const offset = Number(/ at position (\d+)/.exec(error.message)?.[1] ?? jsonErrorOffset(text));
+  const before = text.slice(0, offset);
+  const lines = before.split('\n');
+  const trailing = /,\s*$/.test(before) && /^[}\]]/.test(text.slice(offset));
+  const fix = trailing ? 'remove the comma before it' : 'correct the syntax, or name it .yaml';
+  return [
+    { line: lines.length, column: (lines.at(-1) ?? '').length + 1 },
+    '',
+    `not JSON: ${error.message.replace(V8_PLACE, '')}`,
+    fix,
+  ];
+}
 
-/** V8 tells the place of some mistakes only; of the others, the first character that starts no token. */
-function jsonErrorPosition(text: string, error: unknown): Position {
-  let offset = Number(/position (\d+)/.exec((error as Error).message)?.[1] ?? -1);
-  if (offset < 0) {
-    const token = new RegExp(JSON_TOKEN);
-    for (offset = 0; token.test(text); ) offset = token.lastIndex;
+/** How V8 tells the place: by numbers, which follow the file's name already, or by a piece of the text, lines and all. */
+const V8_PLACE = /(?:(?: in JSON)? at position \d+.*|, (?:\.\.\.)?".*" is not valid JSON)$/s;
+
+/** One JSON token behind any blanks (RFC 8259 §2). */
+const JSON_TOKEN = /[ \t\r\n]*([{}[\]:,]|"(?:[^"\\\r\n\t]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|true|false|null)/y;
+
+/** V8 gives no number where a value is missing: at the first token that cannot begin one, or at what is no token. */
+function jsonErrorOffset(text: string): number {
+  const pattern = new RegExp(JSON_TOKEN);
+  let last = ',';
+  let end = 0;
+  for (let match = pattern.exec(text); match !== null; match = pattern.exec(text)) {
+    const token = match[1] as string;
+    const value = !']},:'.includes(token) || last + token === '[]';
+    if (!value && '[,:'.includes(last)) return pattern.lastIndex - token.length;
+    last = token;
+    end = pattern.lastIndex;
   }
-  const before = text.slice(0, offset).split('\n');
-  return { line: before.length, column: (before.at(-1) ?? '').length + 1 };
+  return text.length - text.slice(end).trimStart().length;
 }

@@ -218,6 +218,36 @@ test('JSON is held to its own grammar, with positions', async () => {
   ]);
 });
 
+test.each([
+  [
+    'a comma at the end of a list',
+    '{"spec": {"ports": [{"port": 80},]}}\n',
+    "1:34 Unexpected token ']'",
+    'remove the comma before it',
+  ],
+  [
+    'a comma at the end of a map',
+    '{\n "kind": "Route",\n}',
+    '3:1 Expected double-quoted property name',
+    'remove the comma before it',
+  ],
+  ['two commas', '[[], {},\n  , {}]', "2:3 Unexpected token ','", 'correct the syntax, or name it .yaml'],
+  ['no value', '{"a": [1, "]", {}], "kind":}', "1:28 Unexpected token '}'", 'correct the syntax, or name it .yaml'],
+  ['a bare word', '{"kind":\n Route}', "2:2 Unexpected token 'R'", 'correct the syntax, or name it .yaml'],
+  [
+    'two documents',
+    '{}\n{}',
+    '2:1 Unexpected non-whitespace character after JSON',
+    'correct the syntax, or name it .yaml',
+  ],
+  ['no end', '[{}, ', '1:6 Unexpected end of JSON input', 'correct the syntax, or name it .yaml'],
+  ['nothing', '', '1:1 Unexpected end of JSON input', 'correct the syntax, or name it .yaml'],
+])('in JSON %s is shown where it stands, in one line', async (_what, text, expected, fix) => {
+  const { problems } = await read({ 'p.json': text });
+  expect(problems.map((p) => `${p.line}:${p.column} ${p.message.replace('not JSON: ', '')}`)).toEqual([expected]);
+  expect(problems[0]?.fix).toBe(fix);
+});
+
 test('aliases that multiply are stopped', async () => {
   let text = 'a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n';
   for (let i = 1; i < 9; i++)
