@@ -10,6 +10,10 @@ if (command === 'run') {
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
   await run(rest, new URL(`../../sidecar/main.${extension}`, import.meta.url));
 } else {
+  // Whoever reads may have enough (`weft status | head -1`): the rest is not written, and the exit code stays what it is.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
   const { runCommand } = await import('./commands.ts');
   process.exitCode = await runCommand(process.argv);
 }

@@ -1,5 +1,6 @@
 // The `weft` command as users run it: exit codes, what goes to which stream, and the demo's own policies.
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
 const LAUNCHER = fileURLToPath(new URL('../../deploy/cli/weft.mjs', import.meta.url));
-// Not by the launcher: it prefers a bundle, which may be older than the source.
+// Not by the launcher: with WEFT_BUNDLE=1 it takes a bundle, which may be older than the source.
 const COMMAND = fileURLToPath(new URL('../../deploy/cli/weft.ts', import.meta.url));
 const DEMO = fileURLToPath(new URL('../../deploy/demo/policies', import.meta.url));
 
@@ -47,6 +48,24 @@ test('one file is checked without those beside it', async () => {
     expect(await weft('check', file)).toEqual({ code: 0, out: 'ok: 1 file: 1 Service\n', err: '' });
     expect((await weft('render', file, '--service', 's')).code).toBe(0);
     expect((await weft('check', directory)).code).toBe(65);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
+
+test('whoever stops reading gets no stack, and the exit code stays', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'weft-check-'));
+  try {
+    await writeFile(join(directory, 'a.yaml'), 'kind: Nothing\n');
+    const child = spawn(process.execPath, [COMMAND, 'check', directory], { stdio: ['ignore', 'pipe', 'pipe'] });
+    // Before it can have written: as `weft check DIR | true`.
+    child.stdout.destroy();
+    let err = '';
+    child.stderr.setEncoding('utf8').on('data', (text) => {
+      err += text;
+    });
+    const [code] = await once(child, 'close');
+    expect({ code, err }).toEqual({ code: 65, err: '' });
   } finally {
     await rm(directory, { recursive: true });
   }
