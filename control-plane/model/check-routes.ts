@@ -14,21 +14,26 @@ import { resourceId } from './resource.ts';
 const REQUEST_TIMEOUT_S = 15;
 const BACKOFF_BASE_S = 0.025;
 
-/** Reports every mistake of the Routes that shows only beside other resources. */
+/**
+ * Reports every mistake of the Routes that shows only beside other resources.
+ * @param fields of broken Routes that have a mistake.
+ */
 export function checkRoutes(
   routes: readonly Resource<'Route'>[],
   services: ServiceIndex,
   broken: ReadonlySet<Resource>,
+  fields: ReadonlyMap<Resource, readonly string[]>,
   report: Report,
 ): void {
   for (const route of routes) {
+    const mistakes = fields.get(route) ?? [];
     checkHosts(route, services, broken, report);
     checkRuleNames(route, route.message.spec?.rules ?? [], report);
     route.message.spec?.rules.forEach((rule, i) => {
       const path = `spec.rules[${i}]`;
       checkMatches(route, rule, path, report);
       checkFilters(route, rule, path, report);
-      checkBackends(route, rule, path, services, broken, report);
+      checkBackends(route, rule, path, services, broken, mistakes, report);
       checkTimes(route, rule, path, report);
     });
   }
@@ -68,6 +73,7 @@ function checkBackends(
   path: string,
   services: ServiceIndex,
   broken: ReadonlySet<Resource>,
+  mistakes: readonly string[],
   report: Report,
 ): void {
   const seen = new Map<string, number>();
@@ -78,9 +84,12 @@ function checkBackends(
     if (service === null) return;
     const key = JSON.stringify([resourceId(service), backend.port, Object.entries(backend.labels).sort()]);
     const first = seen.get(key);
-    if (first !== undefined)
-      report(route, backendPath, `the same as backends[${first}]`, 'remove one of the two, and add up the weights');
-    seen.set(key, first ?? i);
+    // What is wrong in one of the two may be what tells them apart.
+    if (!mistakes.some((mistake) => mistake.startsWith(`${backendPath}.`))) {
+      if (first !== undefined)
+        report(route, backendPath, `the same as backends[${first}]`, 'remove one of the two, and add up the weights');
+      seen.set(key, first ?? i);
+    }
     // A Service with mistakes of its own may yet get the port.
     if (!broken.has(service)) checkBackendPort(route, backend, service, `${backendPath}.port`, report);
   });

@@ -29,7 +29,7 @@ export function checkTargets(
       report(
         policy,
         `${path}.kind`,
-        `a ${policy.kind} cannot attach to a ${target.kind}`,
+        `no ${policy.kind} can attach to "${target.kind}"`,
         'write `Service`, or leave it out',
       );
       return;

@@ -54,7 +54,7 @@ export function check(
   checkServices(of(all, 'Service'), of(all, 'Authorization'), services, report);
   for (const policy of of(all, 'Authorization')) checkAuthorization(policy, services, broken, report);
   const routes = of(all, 'Route');
-  checkRoutes(routes, services, broken, report);
+  checkRoutes(routes, services, broken, fields, report);
   checkTies(routes, services, unmatched, broken, report);
   checkRedirects(routes, services, unclear(ANSWERS_NOTHING), report);
   for (const provider of of(all, 'Provider')) checkProvider(provider, report);

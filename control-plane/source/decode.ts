@@ -7,7 +7,7 @@ import { nearest } from '../../proto/kit/nearest.ts';
 import { joinPath } from '../model/field-path.ts';
 import type { Kind, Position, Problem, Resource } from '../model/resource.ts';
 import { SCHEMAS } from '../model/resource.ts';
-import { violationsOf } from './rules.ts';
+import { type Range, rangeOf, violationsOf } from './rules.ts';
 import type { SourceDocument } from './yaml.ts';
 
 /** What one document became. */
@@ -168,7 +168,7 @@ class Walk {
       case 'enum':
         return this.#enum(field.enum, value, path);
       case 'scalar':
-        return this.#scalar(field.scalar, value, path);
+        return this.#scalar(field.scalar, value, path, rangeOf(field));
       case 'list':
         if (!Array.isArray(value)) {
           return this.report(path, 'value', `expected a list, found ${describe(value)}`, 'start each item with `- `');
@@ -212,7 +212,7 @@ class Walk {
     if (found !== undefined) return found.number;
     const close = typeof value === 'string' ? nearest(short(value), names) : undefined;
     const fix = close ? `write \`${close}\`` : `write one of ${names.join(', ')}`;
-    return this.report(path, 'value', `${JSON.stringify(value)} is not a ${desc.name}`, fix);
+    return this.report(path, 'value', `${JSON.stringify(value)} is no ${desc.name}`, fix);
   }
 
   #duration(value: unknown, path: string): unknown {
@@ -226,7 +226,7 @@ class Walk {
     );
   }
 
-  #scalar(type: ScalarType, value: unknown, path: string): unknown {
+  #scalar(type: ScalarType, value: unknown, path: string, range: Range = {}): unknown {
     switch (type) {
       case ScalarType.STRING:
         if (typeof value === 'string') return value;
@@ -245,11 +245,11 @@ class Walk {
         if (typeof value === 'number' && Number.isFinite(value)) return value;
         return this.report(path, 'value', `expected a number, found ${describe(value)}`, numberFix(value));
       default:
-        return this.#integer(type, value, path);
+        return this.#integer(type, value, path, range);
     }
   }
 
-  #integer(type: ScalarType, value: unknown, path: string): unknown {
+  #integer(type: ScalarType, value: unknown, path: string, range: Range): unknown {
     const text = typeof value === 'number' || typeof value === 'string' ? String(value) : '';
     if (!/^-?\d{1,20}$/.test(text)) {
       return this.report(path, 'value', `expected a whole number, found ${describe(value)}`, numberFix(value));
@@ -257,7 +257,12 @@ class Walk {
     const [min, max] = INTEGER_RANGES[type] ?? INT64;
     const number = BigInt(text);
     if (number >= min && number <= max) return text;
-    return this.report(path, 'value', `${text} is out of range`, `write a number from ${min} to ${max}`);
+    return this.report(
+      path,
+      'value',
+      `${text} is out of range`,
+      `write a number from ${range.min ?? min} to ${range.max ?? max}`,
+    );
   }
 }
 

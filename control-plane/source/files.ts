@@ -1,5 +1,5 @@
 // A directory of policy files becomes resources and problems. The only part of the policy source that touches a disk.
-import { lstat, readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, extname, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { rootsMistake } from '../../proto/kit/roots.ts';
 import { check } from '../model/check.ts';
@@ -152,7 +152,9 @@ async function readAttached(
     );
   }
   try {
-    const status = await lstat(path);
+    // What a link leads to: reading a pipe or a device might never end.
+    const status = await stat(path);
+    if (!status.isFile()) return problemAt(resource, fieldPath, `${name} is no file`, 'name a file');
     if (status.size > FILE_BYTES_MAX)
       return problemAt(resource, fieldPath, 'the file is larger than 4 MiB', 'name a smaller file');
     return await readFile(path);

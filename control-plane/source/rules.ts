@@ -1,7 +1,9 @@
 // The rules written in the .proto files, held against a message; each broken one as a field path, what is wrong and a fix.
-import type { DescMessage, Message } from '@bufbuild/protobuf';
+import type { DescField, DescMessage, Message } from '@bufbuild/protobuf';
+import { getOption } from '@bufbuild/protobuf';
 import type { Violation } from '@bufbuild/protovalidate';
 import { createValidator } from '@bufbuild/protovalidate';
+import { field as fieldRules } from '../../proto/gen/buf/validate/validate_pb.js';
 import { joinPath } from '../model/field-path.ts';
 
 /** One broken rule. */
@@ -12,7 +14,24 @@ export interface BrokenRule {
   readonly fix: string;
 }
 
+/** What the rules of a number leave of its type's range. */
+export interface Range {
+  readonly min?: number;
+  readonly max?: number;
+}
+
 const validator = createValidator();
+
+/** The range that a rule of the .proto gives a uint32, such as a port; empty where it gives none. */
+export function rangeOf(desc: DescField): Range {
+  const { type } = getOption(desc, fieldRules);
+  if (type.case !== 'uint32') return {};
+  const { greaterThan, lessThan } = type.value;
+  return {
+    ...(greaterThan.case === 'gte' && { min: greaterThan.value }),
+    ...(lessThan.case === 'lte' && { max: lessThan.value }),
+  };
+}
 
 /** Every rule of `schema` that `message` breaks. Throws only where the rules themselves do not compile: a bug. */
 export function violationsOf(schema: DescMessage, message: Message): BrokenRule[] {
@@ -71,6 +90,8 @@ function fixFor(violation: Violation, leaf: string): string {
     }
     case 'string.pattern':
       if (leaf === 'method') return 'write it in capitals, such as `GET`';
+      if (leaf === 'baseUrl') return 'write a whole URL, such as https://api.example.com/v1';
+      if (leaf === 'env') return 'write the name of a variable: letters, digits and _, with no digit first';
       return leaf === 'name' || leaf === 'namespace' || leaf === 'serviceAccounts'
         ? 'use lower-case letters, digits and -, with a letter or digit at both ends'
         : `write ${leaf} in the form ${violation.message.replace(/^.*pattern /, '')}`;

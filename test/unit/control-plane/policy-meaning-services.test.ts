@@ -1,5 +1,9 @@
 // Services that a sidecar would refuse: ports, endpoints, outlier detection, descriptors.
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { readPolicies } from '../../../control-plane/source/files.ts';
 import { buildDescriptors } from '../../support/descriptors.ts';
 import { type Mistake, read, service, shown } from '../../support/policies.ts';
 
@@ -179,4 +183,25 @@ message Id { string id = 1; }
   expect(found.problems).toMatchObject([
     { fieldPath: 'spec.transcoding', message: expect.stringContaining(message), fix: expect.stringContaining(fix) },
   ]);
+});
+
+test('a named file is judged by what its link leads to', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'weft-attached-'));
+  try {
+    const policy = (file: string) =>
+      service(`  ports: [{ port: 80, protocol: GRPC }]\n  transcoding: { descriptorSetFile: ${file} }\n`);
+    await writeFile(
+      join(directory, 'p.yaml'),
+      `${policy('device')}---\n${policy('large').replace('name: s', 'name: t')}`,
+    );
+    // Another device would be read without end.
+    await symlink('/dev/null', join(directory, 'device'));
+    await writeFile(join(directory, '.large'), new Uint8Array(4 * 1024 * 1024 + 1));
+    await symlink('.large', join(directory, 'large'));
+    const { problems } = await readPolicies(directory);
+    const attached = problems.filter(({ fieldPath }) => fieldPath.endsWith('File'));
+    expect(attached.map(({ message }) => message)).toEqual(['device is no file', 'the file is larger than 4 MiB']);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
 });

@@ -34,10 +34,33 @@ const CASES: readonly Mistake[] = [
     service('  ports: [{ port: 65536 }]\n'),
     '4:19 spec.ports[0].port | write a value for `port` that is greater than or equal to 1 and less than or equal to 65535',
   ],
+  ['negative number', service('  ports: [{ port: -1 }]\n'), '4:19 spec.ports[0].port | write a number from 1 to 65535'],
   [
-    'negative number',
-    service('  ports: [{ port: -1 }]\n'),
-    '4:19 spec.ports[0].port | write a number from 0 to 4294967295',
+    'negative number where 0 means something',
+    service('  ports: [{ port: 80 }]\n  localPort: -1\n'),
+    '5:14 spec.localPort | write a number from 0 to 65535',
+  ],
+  [
+    'negative number without a rule',
+    service('  ports: [{ port: 80 }]\n  outlierDetection: { consecutiveFailures: -1 }\n'),
+    '5:44 spec.outlierDetection.consecutiveFailures | write a number from 0 to 4294967295',
+  ],
+  [
+    'a label that is no text: whether two backends are the same is not known',
+    route(
+      '  hosts: [orders]\n  rules:\n    - backends:\n        - { service: orders }\n        - { service: orders, labels: { v: 2 } }\n',
+    ),
+    '13:43 spec.rules[0].backends[1].labels.v | quote it: "2"',
+  ],
+  [
+    'a URL without its beginning',
+    provider('  baseUrl: api.example.com\n'),
+    '5:12 spec.baseUrl | write a whole URL, such as https://api.example.com/v1',
+  ],
+  [
+    'a variable that is none',
+    provider('  baseUrl: https://h/v1\n  apiKey: { env: 9A }\n'),
+    '6:18 spec.apiKey.env | write the name of a variable: letters, digits and _, with no digit first',
   ],
   [
     'a TLS version for sidecars',
