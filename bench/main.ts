@@ -68,8 +68,21 @@ const context: SuiteContext = {
   },
 };
 try {
+  // Before a run of half an hour, not after it.
+  if (values.json !== '') writeFileSync(values.json, '[]\n');
+} catch (error) {
+  console.error(`bench: --json: ${(error as Error).message}; is the folder there?`);
+  process.exit(EXIT.commandLine);
+}
+try {
   print(`${suiteName} on ${cpus().length} x ${cpus()[0]?.model.trim()}, Linux, Node ${process.version}`);
   const rows = await (await (suite as () => Promise<Suite>)())(context);
+  if (rows.length === 0 && only.length + peers.length > 0) {
+    console.error(
+      `bench: nothing was run: ${suiteName} has no scenario that --only names, or no peer that --peers names is here`,
+    );
+    process.exitCode = EXIT.commandLine;
+  }
   if (values.json !== '') writeFileSync(values.json, `${JSON.stringify(rows, null, 1)}\n`);
 } catch (error) {
   console.error(`bench: ${(error as Error).message}`);
