@@ -2,6 +2,7 @@
 // changes under open streams, a sidecar that never answers is cut off, and a clean end is clean.
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { connect as connectTcp } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
@@ -47,6 +48,23 @@ test('in plaintext, on loopback, a token is signed for and nobody registers', as
   const call = (client as unknown as { register(): NodeJS.EventEmitter }).register();
   const [error] = (await once(call, 'error')) as [ServiceError];
   expect(error.code).toBe(12);
+});
+
+// Linux answers on the whole of 127.0.0.0/8, so that another address of the machine needs no other interface.
+test.skipIf(process.platform !== 'linux')('plaintext stays at 127.0.0.1 whatever --host says', async () => {
+  const plane = new ControlPlaneProcess({}, ['--plaintext-port', '0', '--host', '0.0.0.0']);
+  cleanups.push(() => plane.remove());
+  await plane.start();
+  const reach = async (port: number) => {
+    const socket = connectTcp(port, '127.0.0.2');
+    cleanups.push(() => socket.destroy());
+    return await once(socket, 'connect').then(
+      () => 'reached',
+      (error: NodeJS.ErrnoException) => error.code,
+    );
+  };
+  expect(await reach(plane.port('grpc'))).toBe('reached');
+  expect(await reach(plane.port('plaintext'))).toBe('ECONNREFUSED');
 });
 
 test('in plaintext discovery tells whoever holds the admin token, for the identity that they name', async () => {

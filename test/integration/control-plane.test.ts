@@ -1,6 +1,8 @@
 // The control plane as a program: sidecars join it, discover and register over real TLS, policies change under it,
 // and it is killed.
+import { X509Certificate } from 'node:crypto';
 import { afterEach, expect, test } from 'vitest';
+import { CLOCK_SKEW_MS } from '../../control-plane/identity/authority.ts';
 import { typeUrlOf } from '../../control-plane/index/encoded.ts';
 import {
   AuthorizationSchema,
@@ -79,6 +81,8 @@ test('a sidecar joins by token, renews by its certificate, and the token is of n
   const [mine, other] = [await createWorkloadKey(), await createWorkloadKey()];
   const first = await sign(plane.port('grpc'), channel, mine.csr, token);
   expect(first.spiffeId).toBe('spiffe://mesh.local/ns/default/sa/orders');
+  const { validFromDate, validToDate } = new X509Certificate(first.certificateChain[0] as Uint8Array);
+  expect(validToDate.getTime() - validFromDate.getTime()).toBe(24 * 60 * 60 * 1000 + CLOCK_SKEW_MS);
   await expect(sign(plane.port('grpc'), channel, other.csr, token)).rejects.toMatchObject({ code: 16 });
   // The answer may have been lost.
   expect((await sign(plane.port('grpc'), channel, mine.csr, token)).spiffeId).toBe(first.spiffeId);

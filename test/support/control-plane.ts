@@ -100,7 +100,7 @@ export class ControlPlaneProcess {
     const ports = ['grpc', 'api', 'metrics'].flatMap((name) => ours(`--${name}-port`, String(this.#ports[name] ?? 0)));
     const dataDir = this.#env.XDG_STATE_HOME === undefined ? ours('--data-dir', this.dataDir) : [];
     const files = ['--policies', this.policies, ...dataDir, '--ready-file', ready];
-    const args = [MAIN, ...files, ...ports, '--host', '127.0.0.1', ...this.#args];
+    const args = [MAIN, ...files, ...ports, ...ours('--host', '127.0.0.1'), ...this.#args];
     const env = { ...process.env, ...this.#env };
     const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;

@@ -1,10 +1,10 @@
 // What a start does with a state directory that does not take what it is given, and which workload id it goes by.
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { workloadId } from '../../../sidecar/config/workload.ts';
-import { obtainIdentity } from '../../../sidecar/identity/obtain.ts';
+import { obtainIdentity, prepareStateDir } from '../../../sidecar/identity/obtain.ts';
 import * as stored from '../../../sidecar/identity/stored.ts';
 import type { SidecarOptions } from '../../../sidecar/options.ts';
 
@@ -23,6 +23,16 @@ beforeEach(() => {
 afterEach(() => {
   vi.restoreAllMocks();
   rmSync(folder, { recursive: true });
+});
+
+test.each([
+  ['made', null],
+  ['there already, and open to others', 0o755],
+])('a state directory that is %s gives others no right on it', (_what, mode) => {
+  const stateDir = join(folder, 'state', 'web');
+  if (mode !== null) mkdirSync(stateDir, { recursive: true, mode });
+  prepareStateDir(stateDir);
+  expect(statSync(stateDir).mode & 0o777).toBe(0o700);
 });
 
 test('an identity that the disk refuses is used all the same, since a token was spent for it', async () => {
