@@ -172,8 +172,11 @@ function summary(kind: string, name: string, spec: Readonly<Record<string, unkno
       const action = String(spec.action ?? '').replace('AUTHORIZATION_ACTION_', '');
       return `${action} on ${targets.join(', ') || 'the namespace'}: ${count(list(spec.rules).length, 'rule')}`;
     }
-    case 'Endpoint':
-      return `${spec.address} ${Object.values((spec.ports as object | undefined) ?? {}).join(', ')}`;
+    case 'Endpoint': {
+      const labels = Object.entries((spec.labels as object | undefined) ?? {}).map(([key, value]) => `${key}=${value}`);
+      const ports = Object.values((spec.ports as object | undefined) ?? {}).join(', ');
+      return [`${spec.service}: ${spec.address} ${ports}`, ...labels].join(', ');
+    }
     case 'Revocation':
       return `since ${spec.revokedAt}${spec.reason === undefined ? '' : `: ${spec.reason}`}`;
     case 'Provider':
@@ -182,6 +185,14 @@ function summary(kind: string, name: string, spec: Readonly<Record<string, unkno
       return `${((spec.aliases as string[] | undefined) ?? [name]).join(', ')}: ${list(spec.targets)
         .map((target) => `${target.provider} ${target.model}`)
         .join(', ')}`;
+    case 'Telemetry': {
+      const targets = list(spec.targetRefs).map((target) => target.name ?? '*');
+      const percent = (part: unknown) => (part as { samplingPercent?: number } | undefined)?.samplingPercent;
+      const traces = percent(spec.tracing);
+      const said = traces === undefined ? '' : `, ${traces} % of traces`;
+      const logged = spec.accessLog === undefined ? '' : `, ${percent(spec.accessLog) ?? 0} % of requests logged`;
+      return `${targets.join(', ') || 'the namespace'}${said}${logged}`;
+    }
     default:
       return '';
   }

@@ -60,7 +60,8 @@ test('token, status and get speak of the running control plane', async () => {
   expect(token).toMatchObject({ code: 0, err: '' });
   const workload = await plane.redeem(token.out);
   cleanups.push(() => workload.close());
-  await workload.register().say({ workloadId: 'o1', address: '127.0.0.1', inboundPort: 7, apps: [{}] });
+  const labels = { version: 'v2' };
+  await workload.register().say({ workloadId: 'o1', address: '127.0.0.1', inboundPort: 7, apps: [{}], labels });
   workload.discover(['type.googleapis.com/weft.mesh.v1.Service']);
   await eventually('it is connected', async () => (await plane.api().getStatus({})).sidecars[0]?.inSync === true);
   const status = await weft('status', ...flags);
@@ -69,11 +70,33 @@ test('token, status and get speak of the running control plane', async () => {
   const json = JSON.parse((await weft('status', '--json', ...flags)).out);
   expect(json).toMatchObject({ revision: '1', sidecars: [{ inSync: true, resources: 1 }], problems: [] });
   expect((await weft('get', 'Service', ...flags)).out).toBe('NAMESPACE  NAME    SUMMARY\ndefault    orders  80 GRPC\n');
-  expect((await weft('get', 'Endpoint', ...flags)).out).toMatch(/^default +o1 +127\.0\.0\.1 7$/m);
+  expect((await weft('get', 'Endpoint', ...flags)).out).toMatch(
+    /^default +o1 +default\/orders: 127\.0\.0\.1 7, version=v2$/m,
+  );
   expect(JSON.parse((await weft('get', 'Service', 'orders', ...flags)).out)).toMatchObject({
     kind: 'Service',
     metadata: { name: 'orders' },
   });
+});
+
+test('get tells one Telemetry from the next', async () => {
+  const { plane, flags } = await controlPlane();
+  const policy = (name: string, spec: string) => `---\nkind: Telemetry\nmetadata: { name: ${name} }\nspec: ${spec}\n`;
+  plane.write(
+    'telemetry.yaml',
+    SERVICE.replace('orders', 'web') +
+      policy('all', '{ tracing: { samplingPercent: 0.5 } }') +
+      policy('one', '{ targetRefs: [{ name: orders }], tracing: {}, accessLog: { samplingPercent: 100 } }') +
+      policy('quiet', '{ targetRefs: [{ name: web }], accessLog: {} }'),
+  );
+  let out = '';
+  await eventually('all are taken', async () => {
+    out = (await weft('get', 'telemetries', ...flags)).out;
+    return out.includes('quiet');
+  });
+  expect(out).toMatch(/^default +all +the namespace, 0\.5 % of traces$/m);
+  expect(out).toMatch(/^default +one +orders, 100 % of requests logged$/m);
+  expect(out).toMatch(/^default +quiet +web, 0 % of requests logged$/m);
 });
 
 test('a kind may be written as kubectl taught: in lower case and in the plural', async () => {

@@ -12,7 +12,7 @@ const TOKENS = { input: 15, output: 10 };
 export const modelSteps: readonly Step<TourContext>[] = [
   {
     name: 'a streamed chat completion',
-    expected: `the answer in many pieces; ${TOKENS.input} input and ${TOKENS.output} output tokens counted; the provider refuses calls without its key, and the application has none`,
+    expected: `the answer in more than one piece; ${TOKENS.input} input and ${TOKENS.output} output tokens counted; the provider refuses calls without its key, and the application has none`,
     boundMs: 15_000,
     async run({ mesh, providerKey, providerPort }) {
       const web = mesh.instance('web');
