@@ -2,6 +2,7 @@
 // message is a stream error.
 
 import { type HeaderList, headerValue, judgeTrailers, removeHeader } from '../headers.ts';
+import { METHOD_BYTES_MAX, URI_BYTES_MAX } from '../http1/limits.ts';
 import { TOKEN, VALUE } from '../http1/names.ts';
 import { parseAuthority } from '../http1/target.ts';
 import { Head } from '../stream.ts';
@@ -190,7 +191,7 @@ let goodAuthority = 'localhost';
 
 function checkRequest(head: Head, seen: number): Rejection | null {
   if (head.method !== goodMethod) {
-    if (!METHOD.test(head.method)) return MESSAGE.method;
+    if (head.method.length > METHOD_BYTES_MAX || !METHOD.test(head.method)) return MESSAGE.method;
     goodMethod = head.method;
   }
   if (head.authority !== goodAuthority) {
@@ -209,6 +210,7 @@ function checkRequest(head: Head, seen: number): Rejection | null {
     if (head.method !== 'CONNECT' || !PROTOCOL.test(head.protocol)) return MESSAGE.protocol;
   }
   if (head.scheme === '') return MESSAGE.scheme;
+  if (head.path.length > URI_BYTES_MAX) return MESSAGE.pathTooLong;
   if (!PATH.test(head.path) || (head.path === '*' && head.method !== 'OPTIONS')) return MESSAGE.path;
   return null;
 }

@@ -68,7 +68,7 @@ export const FRAMING = {
   streamWindow: rule('flowControl', 'RFC 9113 §6.9.1', FLOW_CONTROL_ERROR, 'DATA exceeds the stream window'),
 } as const satisfies Record<string, Rejection>;
 
-/** Malformed messages (RFC 9113 §8.1.1): each is a stream error. */
+/** Malformed messages (RFC 9113 §8.1.1): each is a stream error, but for a request that is only too large: 431, or 414. */
 export const MESSAGE = {
   pseudoUnknown: rule('pseudoHeader', 'RFC 9113 §8.3', PROTOCOL_ERROR, 'a pseudo-header that does not belong here'),
   pseudoTwice: rule('pseudoHeader', 'RFC 9113 §8.3', PROTOCOL_ERROR, 'a pseudo-header appears twice'),
@@ -77,12 +77,13 @@ export const MESSAGE = {
   fieldValue: rule('fieldValue', 'RFC 9113 §8.2.1', PROTOCOL_ERROR, 'a field value has a forbidden character'),
   connectionField: rule('connectionField', 'RFC 9113 §8.2.2', PROTOCOL_ERROR, 'a field of HTTP/1.1 connections'),
   te: rule('te', 'RFC 9113 §8.2.2', PROTOCOL_ERROR, 'te may only say "trailers"'),
-  method: rule('method', 'RFC 9113 §8.3.1', PROTOCOL_ERROR, ':method is missing or not a token'),
+  method: rule('method', 'RFC 9113 §8.3.1', PROTOCOL_ERROR, ':method is missing, not a token, or longer than 32 bytes'),
   scheme: rule('scheme', 'RFC 9113 §8.3.1', PROTOCOL_ERROR, ':scheme is missing'),
   authority: rule('host', 'RFC 9113 §8.3.1', PROTOCOL_ERROR, ':authority is missing or not host[:port]'),
   hostRepeated: rule('hostRepeated', 'RFC 9110 §7.2', PROTOCOL_ERROR, 'host appears twice'),
   hostDisagrees: rule('hostDisagrees', 'RFC 9113 §8.3.1', PROTOCOL_ERROR, 'host and :authority differ'),
   path: rule('path', 'RFC 9113 §8.3.1', PROTOCOL_ERROR, ':path is missing or not a path'),
+  pathTooLong: rule('uriTooLong', 'RFC 9110 §15.5.15', ENHANCE_YOUR_CALM, ':path exceeds 8 KiB'),
   connect: rule('connect', 'RFC 9113 §8.5', PROTOCOL_ERROR, 'CONNECT needs host:port, and neither :scheme nor :path'),
   connectBody: rule('connectBody', 'RFC 9110 §9.3.6', PROTOCOL_ERROR, 'CONNECT with a content-length'),
   protocol: rule('protocol', 'RFC 8441 §4', PROTOCOL_ERROR, ':protocol belongs to CONNECT, and names no HTTP'),

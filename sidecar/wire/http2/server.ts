@@ -8,7 +8,7 @@ import { CODE, pingFrame, SETTING } from './frames.ts';
 import { CONCURRENT_STREAMS, DRAIN_PING_MS } from './limits.ts';
 import { contentLength, requestHead } from './message.ts';
 import type { Http2Timeouts } from './ping.ts';
-import { FRAMING, MESSAGE } from './reject.ts';
+import { FRAMING, MESSAGE, type Rejection } from './reject.ts';
 import { Http2Session, type SessionRole } from './session.ts';
 import { countBody, type Http2Stream, NO_EVENTS } from './stream.ts';
 
@@ -147,10 +147,11 @@ export class Http2ServerConnection implements SessionRole {
     session.lastStreamId = id;
     if (full) return session.refuse(id, 'too many streams');
     const head = session.listTooLarge ? null : requestHead(list);
-    if (head !== null && !(head instanceof Head)) return session.streamError(id, head);
-    if (head !== null && head.scheme !== '') head.scheme = this.options.scheme;
+    if (head === null) return this.refuseLarge(id, end, 431, MESSAGE.tooLarge);
+    if (head === MESSAGE.pathTooLong) return this.refuseLarge(id, end, 414, head);
+    if (!(head instanceof Head)) return session.streamError(id, head);
+    if (head.scheme !== '') head.scheme = this.options.scheme;
     const stream = session.newStream(id, NO_EVENTS);
-    if (head === null) return this.refuseLarge(stream, end);
     stream.expectedBytes = contentLength(head.headers);
     stream.headReceived = true;
     stream.requestFields = head.headers;
@@ -164,12 +165,13 @@ export class Http2ServerConnection implements SessionRole {
     stream.events.onHead(head, end);
   }
 
-  /** 431 without a request: the list was cut, so there is no head to judge. */
-  private refuseLarge(stream: Http2Stream, end: boolean): void {
-    this.onMalformed(MESSAGE.tooLarge.reason);
+  /** Answers without a request: it is understood, and too large to be taken; of a list that was cut there is no head to judge. */
+  private refuseLarge(id: number, end: boolean, status: number, { reason }: Rejection): void {
+    this.onMalformed(reason);
+    const stream = this.session.newStream(id, NO_EVENTS);
     this.session.addStream(stream);
     if (end) this.session.endRemote(stream);
-    stream.writeHead(Head.response(431, ['content-length', '0']), true);
+    stream.writeHead(Head.response(status, ['content-length', '0']), true);
   }
 
   private onBytes(chunk: Uint8Array): void {

@@ -8,6 +8,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { TimerWheel } from '../../../sidecar/base/timer-wheel.ts';
 import { Http2ClientConnection } from '../../../sidecar/wire/http2/client.ts';
 import { FLAG, FRAME, FrameReader, frame, readUint32, wordFrame } from '../../../sidecar/wire/http2/frames.ts';
+import { HpackDecoder } from '../../../sidecar/wire/http2/hpack-decoder.ts';
 import { HpackEncoder } from '../../../sidecar/wire/http2/hpack-encoder.ts';
 import { type Http2ServerConnection, serveHttp2 } from '../../../sidecar/wire/http2/server.ts';
 import { WireSocket } from '../../../sidecar/wire/socket.ts';
@@ -26,7 +27,10 @@ interface Peer {
   socket: Socket;
   /** `type/stream/first word of the payload` of every frame that came. */
   said: string[];
+  /** `stream/status` of each response. */
+  answers: string[];
   guards: string[];
+  malformed: string[];
   connection: Http2ServerConnection;
   streams: HttpStream[];
   /** Moves the connection's clock. */
@@ -38,6 +42,7 @@ async function peer(opening: Uint8Array = PREFACE): Promise<Peer> {
   let nowMs = 0;
   const wheel = new TimerWheel({ nowMs: () => nowMs }, { set() {} });
   const guards: string[] = [];
+  const malformed: string[] = [];
   const streams: HttpStream[] = [];
   const accepted = Promise.withResolvers<Http2ServerConnection>();
   const port = await apps.tcp((socket) => {
@@ -53,17 +58,21 @@ async function peer(opening: Uint8Array = PREFACE): Promise<Peer> {
       };
     };
     const onGuard = (name: string): void => void guards.push(name);
+    const onMalformed = (reason: string): void => void malformed.push(reason);
     accepted.resolve(
-      serveHttp2(new WireSocket(socket), accept, { scheme: 'http', wheel, onMalformed() {}, onGuard, onClose() {} }),
+      serveHttp2(new WireSocket(socket), accept, { scheme: 'http', wheel, onMalformed, onGuard, onClose() {} }),
     );
   });
   const socket = net.connect({ port, host: '127.0.0.1' });
   socket.on('error', () => {});
   apps.onClose(() => socket.destroy());
   const said: string[] = [];
+  const answers: string[] = [];
+  const decoder = new HpackDecoder();
   const reader = new FrameReader(
     (type, _flags, id, bytes, from, to) => {
       const at = from + (type === FRAME.GOAWAY ? 4 : 0);
+      if (type === FRAME.HEADERS) answers.push(`${id}/${decoder.decode(bytes, from, to)?.[1]}`);
       return said.push(`${type}/${id}/${to >= at + 4 ? readUint32(bytes, at) : ''}`) > 0;
     },
     () => {},
@@ -75,7 +84,7 @@ async function peer(opening: Uint8Array = PREFACE): Promise<Peer> {
     nowMs += ms;
     wheel.advance();
   };
-  return { socket, said, guards, connection: await accepted.promise, streams, pass };
+  return { socket, said, answers, guards, malformed, connection: await accepted.promise, streams, pass };
 }
 
 function block(path: string, fields: string[]): Uint8Array {
@@ -190,6 +199,17 @@ describe('header lists are measured decoded (CVE-2016-6581, CVE-2026-47774 class
     expect(streams).toHaveLength(1);
     expect(guards).toEqual([]);
   });
+});
+
+test('a path above 8 KiB is 414 without a request, as in HTTP/1.1, whatever its body, and the connection goes on', async () => {
+  const { socket, said, answers, streams, malformed } = await peer();
+  socket.write(headers(1, `/${'a'.repeat(8192)}`, false));
+  await expect.poll(() => said.some((text) => text.startsWith(`${FRAME.RST_STREAM}/1/0`))).toBe(true);
+  socket.write(headers(3, `/${'a'.repeat(8191)}`, true));
+  await expect.poll(() => said.some((text) => text.startsWith(`${FRAME.HEADERS}/3/`))).toBe(true);
+  expect(answers).toEqual(['1/414', '3/204']);
+  expect(streams).toHaveLength(1);
+  expect(malformed).toEqual(['uriTooLong']);
 });
 
 describe('slow peers (CVE-2020-12603 class):', () => {

@@ -20,6 +20,12 @@ describe('requests', () => {
     });
   });
 
+  test('the longest method and path that HTTP/1.1 takes are taken here, too', () => {
+    const path = `/${'a'.repeat(8191)}`;
+    const list = [':method', 'M'.repeat(32), ...GET.slice(2, 6), ':path', path];
+    expect(requestHead(list)).toMatchObject({ method: 'M'.repeat(32), path });
+  });
+
   test('extended CONNECT keeps its protocol (RFC 8441)', () => {
     const list = [':method', 'CONNECT', ':protocol', 'websocket', ':scheme', 'https', ':authority', 'a', ':path', '/'];
     expect(requestHead(list)).toMatchObject({ protocol: 'websocket', path: '/' });
@@ -49,6 +55,8 @@ describe('requests', () => {
     ['pseudoHeader', '§8.3 response pseudo-header', [...GET, ':status', '200']],
     ['method', '§8.3.1 no method', GET.slice(2)],
     ['method', '§8.3.1 space in the method', [':method', 'GET /x', ...GET.slice(2)]],
+    ['method', '33 bytes of method', [':method', 'M'.repeat(33), ...GET.slice(2)]],
+    ['uriTooLong', 'RFC 9110 §15.5.15 8 KiB of path and a byte', [...GET.slice(0, 6), ':path', `/${'a'.repeat(8192)}`]],
     ['scheme', '§8.3.1 no scheme', [...GET.slice(0, 2), ...GET.slice(4)]],
     ['path', '§8.3.1 no path', GET.slice(0, 6)],
     ['path', '§8.3.1 empty path', [...GET.slice(0, 6), ':path', '']],
