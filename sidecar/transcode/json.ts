@@ -12,6 +12,7 @@ import {
 } from '@bufbuild/protobuf';
 import { isObject } from '../../proto/kit/is-object.ts';
 import { findField, type Match } from '../../proto/kit/transcoded-methods.ts';
+import { isShallowJson, JSON_DEPTH_MAX } from '../base/json-depth.ts';
 import { type ExactJson, parseExact, settleIntegers } from './json-text.ts';
 
 /** Messages in each other, as deep as protobuf's own parsers go. */
@@ -19,13 +20,15 @@ const DEPTH_MAX = 100;
 /** Values that are looked at to find the wrong one: milliseconds of a worker's time, and enough for what people write. */
 const LOCATED_MAX = 10_000;
 const PATH_CHARS_MAX = 512;
-const TOO_DEEP = `more than ${DEPTH_MAX} messages in each other`;
+const MESSAGES_TOO_DEEP = `more than ${DEPTH_MAX} messages in each other`;
 
 /** What the client must correct: the field's path (empty: the body as a whole) and why. */
 export interface JsonFault {
   field: string;
   message: string;
 }
+
+const TOO_DEEP: JsonFault = { field: '', message: `the request is nested deeper than ${JSON_DEPTH_MAX} levels` };
 
 /** The request message in protobuf's bytes. @param query without `?`. */
 export function encodeRequest(
@@ -37,13 +40,16 @@ export function encodeRequest(
   const { method, template, body: bodyField } = match.binding;
   let root: JsonObject = {};
   if (bodyField !== '' && body.length > 0) {
+    if (!isShallowJson(body)) return TOO_DEEP;
     const json = parse(method.input, bodyField, body);
     if ('message' in json) return json;
     root = json.root;
   }
   if (bodyField !== '*' && query !== '') {
     for (const [name, value] of new URLSearchParams(query)) {
-      const fault = place(root, method.input, name.split('.'), value);
+      const path = name.split('.');
+      if (path.length > JSON_DEPTH_MAX) return TOO_DEEP;
+      const fault = place(root, method.input, path, value);
       if (fault !== null) return { field: name, message: fault };
     }
   }
@@ -66,9 +72,7 @@ function parse(input: DescMessage, bodyField: string, body: Uint8Array): { root:
     if (bodyField !== '*') json = { [jsonName(input, bodyField)]: json };
     if (isObject(json)) return { root: settleIntegers(json as ExactJson, input) as JsonObject };
     return { field: '', message: 'the body must be a JSON object' };
-  } catch (error) {
-    // A body that is nothing but opening brackets, with a long number in it.
-    if (error instanceof RangeError) return { field: '', message: TOO_DEEP };
+  } catch {
     return { field: '', message: 'the body is not valid JSON in UTF-8' };
   }
 }
@@ -125,7 +129,7 @@ class Locator {
 
   /** @param depth of `json`, the body being 1. Null: nothing that is wrong by itself, or not among the first values. */
   locate(message: DescMessage, json: JsonObject, path: string, depth: number): JsonFault | null {
-    if (depth > DEPTH_MAX) return { field: shortened(path), message: TOO_DEEP };
+    if (depth > DEPTH_MAX) return { field: shortened(path), message: MESSAGES_TOO_DEEP };
     for (const [key, value] of Object.entries(json)) {
       if (this.left-- <= 0) return null;
       const at = path === '' ? key : `${path}.${key}`;

@@ -78,6 +78,8 @@ describe('the request', () => {
     ['{"model":3}', 400, null],
     ['{"model":"fast"', 400, null],
     ['{"model":"fast","model":"other"}', 400, null],
+    // CVE class 13: nested deeper than 200 levels.
+    [`{"model":"fast","x":${'['.repeat(200)}${']'.repeat(200)}}`, 400, null],
   ])('%s is refused with %i', (body, status, code) => {
     const { ask, client, upstream, calls, local } = setup();
     ask(body);

@@ -20,9 +20,11 @@ service Orders {
   rpc Get(Order) returns (Order) { option (google.api.http) = {
     get: "/v1/{name=shops/*/orders/*}" additional_bindings { get: "/v1/orders/{id}:peek" } }; }
   rpc Put(PutRequest) returns (Order) { option (google.api.http) = { put: "/v1/orders/{order.id}" body: "order" }; }
+  rpc Walk(Node) returns (Order) { option (google.api.http) = { post: "/v1/walk" body: "next" }; }
   rpc Watch(Order) returns (stream Order);
 }
 message Order { string name = 1; int64 id = 2; bool paid = 3; repeated Item items = 4; repeated string tags = 5; }
+message Node { Node next = 1; repeated Node all = 2; }
 message Item { int32 count = 1; string sku_code = 2; }
 message PutRequest { Order order = 1; bool dry_run = 2; }
 `;
@@ -40,10 +42,10 @@ beforeAll(() => {
   order = index.registry.getMessage('shop.v1.Order') as DescMessage;
 });
 
-function call(method: string, path: string, body: string | null, headers: HeaderList = []) {
+function call(method: string, path: string, body: string | null, headers: HeaderList = [], bodyBytesMax = 200) {
   const client = new MemoryStream();
   const upstream = new Recorder();
-  const stream = new TranscoderStream(client, index, 200);
+  const stream = new TranscoderStream(client, index, bodyBytesMax);
   stream.events = upstream;
   stream.onHead(Head.request(method, 'http', 'shop', path, headers), body === null);
   if (body !== null) stream.onData(bytes(body), true);
@@ -119,6 +121,20 @@ describe('the request', () => {
       call('POST', '/shop.v1.Orders/Get', JSON.stringify({ name: 'x'.repeat(200) })).client.sent.head?.status,
     ).toBe(413);
   });
+
+  test.each([
+    ['a body', '', 5_000],
+    ['a query', `?${'next.'.repeat(1_500)}next=1`, 0],
+  ])(
+    'CVE class 13: %s that is nested deeper than 200 levels is 400, before anything is made of it',
+    (_what, query, levels) => {
+      const body = `${'{"all":['.repeat(levels)}{}${']}'.repeat(levels)}`;
+      const { client, upstream, json } = call('POST', `/v1/walk${query}`, body, [], 100_000);
+      expect(client.sent.head?.status).toBe(400);
+      expect(json()).toMatchObject({ code: 3, message: 'the request is nested deeper than 200 levels' });
+      expect(upstream.head).toBeNull();
+    },
+  );
 
   test('gRPC passes untouched', () => {
     const { upstream, stream, client } = call('POST', '/shop.v1.Orders/Watch', 'frame', [
