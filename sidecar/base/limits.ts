@@ -79,9 +79,9 @@ export const LIMITS = {
   paceEveryMs: 10_000,
   /** Bytes a second that a request body with a declared length must bring, and one in chunks from a caller without an identity (Kestrel's MinRequestBodyDataRate). */
   bodyBytesPerSecondMin: 240,
-  /** Bytes a second that a caller must read while there is something for it (Kestrel's MinResponseDataRate). */
+  /** Bytes a second that a caller must read while there is something for it, and that its windows must let out of each HTTP/2 answer (Kestrel's MinResponseDataRate). */
   readBytesPerSecondMin: 240,
-  /** How long a caller may read less than that: people pause downloads, and what it holds meanwhile is bounded (as the idle time of streams). */
+  /** How long a caller may read less than that: people pause downloads, and what it holds meanwhile is bounded (as the idle time of streams; Envoy's stream_flush_timeout has the same default). */
   slowReadMs: 300_000,
   /** Memory of the process where neither an option nor a container says one: what large meshes give a sidecar (Istio's default limit). */
   memoryBytesMax: 1024 * 1024 * 1024,

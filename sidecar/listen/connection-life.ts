@@ -6,16 +6,19 @@ import type { ListenerConfig } from '../base/messages.ts';
 import { RUNG } from '../base/overload.ts';
 import type { WorkerContext } from './context.ts';
 
+/** What it needs of the worker. */
+type LifeContext = Pick<WorkerContext, 'clock' | 'random' | 'overload' | 'guard'>;
+
 /** Of one connection. */
 export class ConnectionLife {
-  private readonly context: WorkerContext;
+  private readonly context: LifeContext;
   private readonly listener: ListenerConfig['kind'];
   private readonly drain: () => void;
   private readonly endMs: number;
   private requestsLeft = LIMITS.connectionRequestsMax;
   private over = false;
 
-  constructor(context: WorkerContext, listener: ListenerConfig['kind'], drain: () => void) {
+  constructor(context: LifeContext, listener: ListenerConfig['kind'], drain: () => void) {
     this.context = context;
     this.listener = listener;
     this.drain = drain;

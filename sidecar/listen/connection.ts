@@ -5,7 +5,7 @@ import { LIMITS } from '../base/limits.ts';
 import type { ListenerConfig } from '../base/messages.ts';
 import { serveHttp1 } from '../wire/http1/server.ts';
 import { KEEPALIVE_MS, MESH_KEEPALIVE_MS } from '../wire/http2/limits.ts';
-import { serveHttp2 } from '../wire/http2/server.ts';
+import { Http2ServerConnection, serveHttp2 } from '../wire/http2/server.ts';
 import type { ByteConnection } from '../wire/socket.ts';
 import type { StreamAcceptor } from '../wire/stream.ts';
 import { ConnectionLife } from './connection-life.ts';
@@ -86,6 +86,8 @@ export function serveConnection(
         });
   const pace = new Pace({
     pace: (bytesMin) => connection.pace(bytesMin, listener === 'inbound' && !isPeer),
+    dropStalled: (bytesMin, looks) =>
+      connection instanceof Http2ServerConnection ? connection.dropStalled(bytesMin, looks) : 0,
     get unreadBytes() {
       return wire.bufferedBytes;
     },

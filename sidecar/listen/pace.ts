@@ -11,6 +11,8 @@ const SLOW_LOOKS = LIMITS.slowReadMs / LIMITS.paceEveryMs;
 export interface Paced {
   /** Refuses requests whose bodies brought less than `bytesMin` since the last look; how many. */
   pace(bytesMin: number): number;
+  /** Ends answers of which the caller's windows let out less than `bytesMin` at each of the last `looks` looks; how many. HTTP/1.1 has no windows. */
+  dropStalled(bytesMin: number, looks: number): number;
   /** Bytes that wait for the caller to read. */
   readonly unreadBytes: number;
   /** Bytes that it has read, ever. */
@@ -29,9 +31,11 @@ export class Pace {
   }
 
   /** Ends what is too slow; `onGuard` is told of each. */
-  look(onGuard: (name: 'slowBody' | 'slowRead') => void): void {
+  look(onGuard: (name: 'slowBody' | 'zeroWindow' | 'slowRead') => void): void {
     const { connection } = this;
     for (let slow = connection.pace(BODY_BYTES_MIN); slow > 0; slow--) onGuard('slowBody');
+    for (let stalled = connection.dropStalled(READ_BYTES_MIN, SLOW_LOOKS); stalled > 0; stalled--)
+      onGuard('zeroWindow');
     const taken = connection.takenBytes - this.takenBytes;
     this.takenBytes = connection.takenBytes;
     this.slowLooks = connection.unreadBytes > 0 && taken < READ_BYTES_MIN ? this.slowLooks + 1 : 0;

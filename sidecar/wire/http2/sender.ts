@@ -27,6 +27,8 @@ export interface SenderHost {
 export class Sender {
   /** What the peer lets a new stream send (RFC 9113 §6.5.2). */
   initialWindow = 65535;
+  /** DATA bytes that went out, ever. */
+  sentBytes = 0;
   private readonly host: SenderHost;
   private readonly socket: ByteConnection;
   private readonly guard: FloodGuard;
@@ -94,6 +96,11 @@ export class Sender {
     }
     // Behind the loop: who hears of room writes at once.
     for (const stream of relieved) stream.drained();
+  }
+
+  /** Whether the peer has to give the connection a window before anything goes on. */
+  get isShut(): boolean {
+    return this.window <= 0;
   }
 
   /** The socket has room again. */
@@ -197,6 +204,7 @@ export class Sender {
     const end = whole && stream.queue.length === 0 && stream.endQueued && stream.trailers === null;
     stream.sent(size);
     this.window -= size;
+    this.sentBytes += size;
     this.guard.earn('windowUpdate', limits.WINDOW_UPDATES_PER_DATA);
     this.writeDataHeader(end ? FLAG.END_STREAM : 0, stream.id, size);
     this.noteRoom(this.socket.write(whole ? chunk : chunk.subarray(0, size)));

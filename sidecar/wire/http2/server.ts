@@ -40,6 +40,8 @@ export class Http2ServerConnection implements SessionRole {
   private readonly options: Http2ServerOptions;
   private readonly streamsMax: number;
   private prefaceRead = 0;
+  /** What the connection had sent when `dropStalled` last looked. */
+  private lookedAtBytes = 0;
   private draining: 'no' | 'announced' | 'final' = 'no';
 
   constructor(socket: ByteConnection, accept: StreamAcceptor, options: Http2ServerOptions) {
@@ -78,9 +80,30 @@ export class Http2ServerConnection implements SessionRole {
       if (left <= 0 || before < 0 || stream.pacedBytes < 0 || before - left >= bytesMin) continue;
       slow++;
       stream.pacedBytes = -1;
-      this.session.refuseSlow(stream.id);
+      this.session.refuseSlow(stream.id, 'the request body came too slowly');
     }
     return slow;
+  }
+
+  /**
+   * To be called at even times: resets the answers of which the client's windows, the stream's or the connection's, have
+   * let out less than `bytesMin` between any two of the last `looksMax` times, and says how many that were. An answer
+   * that is whole has no timeout any more, and what of it waits would be held for ever.
+   */
+  dropStalled(bytesMin: number, looksMax: number): number {
+    const { sender } = this.session;
+    const isShut = sender.isShut && sender.sentBytes - this.lookedAtBytes < bytesMin;
+    this.lookedAtBytes = sender.sentBytes;
+    let dropped = 0;
+    for (const stream of this.session.streams.list()) {
+      const isHeld = stream.queuedBytes > 0 && (isShut || stream.sendWindow <= 0);
+      stream.stalledLooks = isHeld && stream.sentBytes < bytesMin && !stream.isOpaque ? stream.stalledLooks + 1 : 0;
+      stream.sentBytes = 0;
+      if (stream.stalledLooks < looksMax) continue;
+      dropped++;
+      this.session.refuseSlow(stream.id, 'the caller gave the response no window');
+    }
+    return dropped;
   }
 
   /**
@@ -156,6 +179,7 @@ export class Http2ServerConnection implements SessionRole {
     stream.headReceived = true;
     stream.requestFields = head.headers;
     stream.isConnect = head.method === 'CONNECT';
+    stream.isOpaque = stream.isConnect && head.protocol === '';
     if (stream.expectedBytes === -2) return session.streamError(id, MESSAGE.length);
     if (!countBody(stream, 0, end)) return session.streamError(id, MESSAGE.body);
     session.addStream(stream);

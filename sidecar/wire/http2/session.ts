@@ -220,14 +220,14 @@ export class Http2Session implements StreamHost, SenderHost, PingHost {
     this.resetStream(id, CODE.REFUSED_STREAM, reason);
   }
 
-  /** The caller sends a body too slowly: 408 in its owner's eyes. */
-  refuseSlow(id: number): void {
+  /** The caller sends or takes a body too slowly; its owner hears `detail`, and it is 408 where that can still be said. */
+  refuseSlow(id: number, detail: string): void {
     const stream = this.streams.get(id);
     if (stream === undefined) return;
     this.resets.add(id);
     this.socket.write(frames.wordFrame(FRAME.RST_STREAM, id, CODE.ENHANCE_YOUR_CALM));
     this.forget(stream);
-    stream.fail(new ProxyError('idleTimeout', this.side(), 'the request body came too slowly'));
+    stream.fail(new ProxyError('idleTimeout', this.side(), detail));
   }
 
   /** GOAWAY named `lastStreamId`: what is above it was not processed, and may go out on another connection (RFC 9113 §6.8). */

@@ -46,6 +46,11 @@ export class Http2Stream implements HttpStream {
   expectedBytes = -1;
   /** `expectedBytes` when `pace` last looked; -1: it has not. */
   pacedBytes = -1;
+  /** DATA bytes that went out since `dropStalled` last looked, and how often in a row it saw too few. */
+  sentBytes = 0;
+  stalledLooks = 0;
+  /** A plain CONNECT of a caller: both ends may rest for as long as the idle time of its port. */
+  isOpaque = false;
   /** Informational heads so far. */
   interimHeads = 0;
   /** The :protocol of an Upgrade that is sent as extended CONNECT (RFC 8441), whose 2xx its owner hears as 101. */
@@ -215,6 +220,7 @@ export class Http2Stream implements HttpStream {
   /** `bytes` of the queue went out. */
   sent(bytes: number): void {
     this.queuedBytes -= bytes;
+    this.sentBytes += bytes;
     this.sendWindow -= bytes;
     threadHeld.add(-bytes);
   }

@@ -5,9 +5,10 @@ import { Pace } from '../../../sidecar/listen/pace.ts';
 
 function connection() {
   const seen: string[] = [];
-  const state = { slowBodies: 0, unreadBytes: 0, takenBytes: 0 };
+  const state = { slowBodies: 0, stalled: 0, unreadBytes: 0, takenBytes: 0 };
   const pace = new Pace({
     pace: () => state.slowBodies,
+    dropStalled: (bytesMin, looks) => (bytesMin === 2_400 && looks === 30 ? state.stalled : 0),
     get unreadBytes() {
       return state.unreadBytes;
     },
@@ -25,12 +26,13 @@ function connection() {
   return { seen, state, look };
 }
 
-test('each slow body is counted', () => {
+test('each slow body and each answer without a window for five minutes is counted', () => {
   const { seen, state, look } = connection();
   look();
   state.slowBodies = 2;
+  state.stalled = 2;
   look();
-  expect(seen).toEqual(['slowBody', 'slowBody']);
+  expect(seen).toEqual(['slowBody', 'slowBody', 'zeroWindow', 'zeroWindow']);
 });
 
 test('a reader that takes less than 240 bytes a second is ended after five minutes', () => {
