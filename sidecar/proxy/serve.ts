@@ -22,6 +22,7 @@ import { admit, chooseDestination, type Decision, findHost, findPort, findRoute,
 import { finish } from './finish.ts';
 import type { Origin, ServeContext } from './origin.ts';
 import { type AttemptPolicy, Exchange } from './relay.ts';
+import { removeReserved } from './reserved.ts';
 import { respond } from './respond.ts';
 import { matchHost } from './route.ts';
 import { continueTrace, type Trace } from './trace.ts';
@@ -227,8 +228,10 @@ export class RequestServer implements AttemptContext {
     const decision = admit(this.context.snapshot, this.origin, head, path);
     // What a caller says of itself is worth nothing; what TLS proved is told in Envoy's words.
     const { peer } = this.origin;
-    if (peer === null) removeHeader(head.headers, CLIENT_CERT);
-    else {
+    if (peer === null) {
+      removeHeader(head.headers, CLIENT_CERT);
+      removeReserved(head.headers);
+    } else {
       removeAliases(head.headers);
       setHeader(head.headers, CLIENT_CERT, `URI=${peer.spiffeId}`);
     }
