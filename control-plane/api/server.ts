@@ -39,6 +39,8 @@ export function apiServer(options: ApiServerOptions): ApiServer {
     request: IncomingMessage | Http2ServerRequest,
     response: ServerResponse | Http2ServerResponse,
   ): void => {
+    // No browser makes a page of what the mesh says, whatever names are in it.
+    response.setHeader('x-content-type-options', 'nosniff');
     if (!timingSafeEqual(digest(request.headers.authorization ?? ''), expected)) {
       const body = JSON.stringify({
         code: 'unauthenticated',

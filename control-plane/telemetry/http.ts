@@ -8,7 +8,11 @@ export function metricsServer(metrics: Metrics, ready: () => boolean): Server {
   return createServer((request, response) => {
     const path = (request.url ?? '').split('?')[0];
     const answer = (status: number, type: string, body: string): void => {
-      response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) });
+      response.writeHead(status, {
+        'content-type': type,
+        'content-length': Buffer.byteLength(body),
+        'x-content-type-options': 'nosniff',
+      });
       response.end(request.method === 'HEAD' ? '' : body);
     };
     if (request.method !== 'GET' && request.method !== 'HEAD') {

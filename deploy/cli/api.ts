@@ -20,7 +20,7 @@ import { EXIT } from '../../proto/kit/exit.ts';
 import { nearest } from '../../proto/kit/nearest.ts';
 import { defaultStateDir } from '../../proto/kit/state-home.ts';
 import { CommandError } from './command-error.ts';
-import { age, table } from './table.ts';
+import { age, plain, table } from './table.ts';
 
 /** What every API command is given. */
 export interface ApiOptions {
@@ -107,7 +107,7 @@ export async function printStatus(options: ApiOptions, out: Output): Promise<voi
   out.write(table(headings, rows, 'No sidecar is connected.'));
   for (const { spiffeId, rejections } of status.sidecars) {
     for (const { typeUrl, name, reason } of rejections) {
-      out.write(`\n${spiffeId} refused ${typeUrl.split('.').at(-1)} ${name}: ${reason}\n`);
+      out.write(`\n${plain(`${spiffeId} refused ${typeUrl.split('.').at(-1)} ${name}: ${reason}`)}\n`);
     }
   }
   for (const { file, line, column, fieldPath, message, fix, resource, lastGoodStays } of status.problems) {

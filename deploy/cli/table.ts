@@ -22,3 +22,8 @@ export function age(sinceMs: number, nowMs: number): string {
   if (seconds < 86_400) return `${Math.floor(seconds / 3600)}h`;
   return `${Math.floor(seconds / 86_400)}d`;
 }
+
+/** What another program said, for a terminal: control characters, which move its cursor or forge lines, are written as `\\xHH` (CVE class 14). */
+export function plain(text: string): string {
+  return text.replace(/\p{Cc}/gu, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`);
+}

@@ -159,7 +159,7 @@ test.each(['localhost', 'LOCALHOST:15004', 'ai.localhost:15004', '127.0.0.1:1', 
   },
 );
 
-test('what tells who the caller is stays here', async () => {
+test('CVE class 11: what tells who the caller is stays here', async () => {
   let seen: IncomingMessage['headers'] = {};
   const port = await provider((request, response) => {
     seen = request.headers;

@@ -7,6 +7,7 @@ import { anyPack } from '@bufbuild/protobuf/wkt';
 import { afterEach, expect, test } from 'vitest';
 import { typeUrlOf } from '../../control-plane/index/encoded.ts';
 import { SECOND_LOOK_MS } from '../../control-plane/source/watch.ts';
+import { printStatus } from '../../deploy/cli/api.ts';
 import { RejectionSchema } from '../../proto/gen/weft/api/v1/api_pb.js';
 import { RouteSchema, ServiceSchema } from '../../proto/gen/weft/mesh/v1/resources_pb.js';
 import { ControlPlaneProcess, eventually, type Workload } from '../support/control-plane.ts';
@@ -76,7 +77,7 @@ test('a file saved by rename, one made empty before it is written, and one delet
   await eventually('the deleted resource is gone', async () => !('a' in (await portsOf(mesh))));
 });
 
-test('status tells who is in sync, and what a sidecar refused', async () => {
+test('CVE class 14: status tells who is in sync, and what a sidecar refused, in words that cannot forge a line', async () => {
   const mesh = plane();
   await mesh.start();
   const workload = await mesh.join('a');
@@ -94,7 +95,7 @@ test('status tells who is in sync, and what a sidecar refused', async () => {
   const rejection = create(RejectionSchema, {
     typeUrl: TYPES[0] ?? '',
     name: 'default/b',
-    reason: 'port 81 is cursed',
+    reason: 'port 81 is cursed\x1b[2J\nall is well',
   });
   discovery.say({
     typeUrl: TYPES[0] ?? '',
@@ -104,15 +105,20 @@ test('status tells who is in sync, and what a sidecar refused', async () => {
   await eventually('the refusal is known', async () => (await status())?.rejections.length === 1);
   expect(await status()).toMatchObject({
     inSync: false,
-    rejections: [{ name: 'default/b', reason: 'port 81 is cursed' }],
+    rejections: [{ name: 'default/b', reason: 'port 81 is cursed\x1b[2J\nall is well' }],
   });
+  let printed = '';
+  const adminTokenFile = join(mesh.dataDir, 'admin.token');
+  const options = { api: `http://127.0.0.1:${mesh.port('api')}`, adminTokenFile };
+  await printStatus(options, { write: (text) => (printed += text) });
+  expect(printed).toContain('refused Service default/b: port 81 is cursed\\x1b[2J\\x0aall is well\n');
   discovery.acknowledging = true;
   mesh.write('b.yaml', service('b', 82));
   await eventually('the next state is taken', async () => (await status())?.inSync === true);
   expect((await status())?.rejections).toEqual([]);
 });
 
-test('nothing is answered without the admin token, which is new at each start', async () => {
+test('CVE class 15: nothing is answered without the admin token, which is new at each start', async () => {
   const mesh = plane();
   await mesh.start();
   const first = mesh.adminToken;
@@ -127,7 +133,7 @@ test('nothing is answered without the admin token, which is new at each start', 
   await expect(mesh.api(first).getStatus({})).rejects.toThrow('admin token');
 });
 
-test('a token expires', async () => {
+test('CVE class 11: a token expires', async () => {
   const mesh = plane();
   await mesh.start();
   const { token, expiresAt } = await mesh

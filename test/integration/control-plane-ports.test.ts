@@ -10,10 +10,12 @@ import { create } from '@bufbuild/protobuf';
 import {
   type ClientDuplexStream,
   credentials,
+  Client as GrpcClient,
   Metadata,
   makeGenericClientConstructor,
   Server,
   type ServiceError,
+  status,
 } from '@grpc/grpc-js';
 import { afterEach, expect, test } from 'vitest';
 import { DISCOVERY_DEFINITION } from '../../control-plane/discovery/server.ts';
@@ -21,18 +23,20 @@ import { ACK_TIMEOUT_MS, Sessions } from '../../control-plane/discovery/sessions
 import { DiscoveryStream } from '../../control-plane/discovery/stream.ts';
 import { openAuthority } from '../../control-plane/identity/authority.ts';
 import { serverCredentials } from '../../control-plane/identity/server-credentials.ts';
+import { IDENTITY_DEFINITION } from '../../control-plane/identity/service.ts';
 import { Index } from '../../control-plane/index/index.ts';
 import { WORKLOAD_DEFINITION } from '../../control-plane/workloads/service.ts';
 import { DeltaDiscoveryRequestSchema } from '../../proto/gen/envoy/service/discovery/v3/discovery_pb.js';
+import { MeshService } from '../../proto/gen/weft/api/v1/api_pb.js';
 import { createWorkloadKey } from '../../sidecar/identity/key.ts';
-import { ControlPlaneProcess, eventually, sign } from '../support/control-plane.ts';
+import { ControlPlaneProcess, eventually, sign, trusted } from '../support/control-plane.ts';
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-test('in plaintext, on loopback, a token is signed for and nobody registers', async () => {
+test('CVE class 15: in plaintext, on loopback, a token is signed for and nobody registers', async () => {
   const plane = new ControlPlaneProcess({}, ['--plaintext-port', '0']);
   cleanups.push(() => plane.remove());
   await plane.start();
@@ -67,7 +71,7 @@ test.skipIf(process.platform !== 'linux')('plaintext stays at 127.0.0.1 whatever
   expect(await reach(plane.port('plaintext'))).toBe('ECONNREFUSED');
 });
 
-test('in plaintext discovery tells whoever holds the admin token, for the identity that they name', async () => {
+test('CVE class 15: in plaintext discovery tells whoever holds the admin token, for the identity that they name', async () => {
   const policies = { 'a.yaml': 'kind: Service\nmetadata: { name: a }\nspec: { ports: [{ port: 80 }] }\n' };
   const plane = new ControlPlaneProcess(policies, ['--plaintext-port', '0']);
   cleanups.push(() => plane.remove());
@@ -95,6 +99,73 @@ test('in plaintext discovery tells whoever holds the admin token, for the identi
     details: expect.stringContaining('weft-identity'),
   });
   await expect(ask('spiffe://else/ns/default/sa/web', plane.adminToken)).rejects.toMatchObject({ code: 16 });
+});
+
+test('CVE class 15: no call of any port is answered to whom nobody knows', async () => {
+  const plane = new ControlPlaneProcess({}, ['--plaintext-port', '0']);
+  cleanups.push(() => plane.remove());
+  await plane.start();
+  const { token } = await plane.api().createJoinToken({ serviceAccount: 'a' });
+  const channels = { grpc: await trusted(plane.port('grpc'), token), plaintext: credentials.createInsecure() };
+  const answers: Record<string, number> = {};
+  for (const [port, channel] of Object.entries(channels)) {
+    for (const definition of [DISCOVERY_DEFINITION, WORKLOAD_DEFINITION, IDENTITY_DEFINITION]) {
+      const options = { 'grpc.ssl_target_name_override': 'control-plane.weft-system' };
+      const client = new GrpcClient(`127.0.0.1:${plane.port(port)}`, channel, options);
+      cleanups.push(() => client.close());
+      // Every method as a stream of empty messages: on the wire a unary call is one of them.
+      for (const { path } of Object.values(definition)) {
+        const call = client.makeBidiStreamRequest(
+          path,
+          () => Buffer.alloc(0),
+          (bytes) => bytes,
+        );
+        call.on('data', () => {});
+        call.end({});
+        const [error] = (await once(call, 'error')) as [ServiceError];
+        answers[`${port} ${path.split('.').at(-1)}`] = error.code;
+      }
+    }
+  }
+  const { UNAUTHENTICATED, UNIMPLEMENTED } = status;
+  expect(answers).toEqual({
+    'grpc AggregatedDiscoveryService/StreamAggregatedResources': UNIMPLEMENTED,
+    'grpc AggregatedDiscoveryService/DeltaAggregatedResources': UNAUTHENTICATED,
+    'grpc WorkloadService/Register': UNAUTHENTICATED,
+    'grpc IdentityService/Sign': UNAUTHENTICATED,
+    'plaintext AggregatedDiscoveryService/StreamAggregatedResources': UNIMPLEMENTED,
+    'plaintext AggregatedDiscoveryService/DeltaAggregatedResources': UNAUTHENTICATED,
+    'plaintext WorkloadService/Register': UNIMPLEMENTED,
+    'plaintext IdentityService/Sign': UNAUTHENTICATED,
+  });
+  for (const { name } of MeshService.methods) {
+    for (const authorization of ['', 'Bearer ', 'Basic YTpi', `Bearer ${token}`]) {
+      const url = `http://127.0.0.1:${plane.port('api')}/${MeshService.typeName}/${name}`;
+      const headers = { authorization, 'content-type': 'application/json' };
+      const response = await fetch(url, { method: 'POST', headers, body: '{}' });
+      expect([name, response.status, await response.json()]).toEqual([
+        name,
+        401,
+        { code: 'unauthenticated', message: expect.stringContaining('admin token') },
+      ]);
+    }
+  }
+});
+
+test('CVE class 15: what a browser could be made to open is no page', async () => {
+  const plane = new ControlPlaneProcess({});
+  cleanups.push(() => plane.remove());
+  await plane.start();
+  for (const [port, path] of [
+    ['metrics', '/metrics'],
+    ['metrics', '/<script>alert(1)</script>'],
+    ['api', '/<script>alert(1)</script>'],
+  ]) {
+    const response = await fetch(`http://127.0.0.1:${plane.port(port as string)}${path}`);
+    expect(response.headers.get('content-type')).toMatch(/^(?:text\/plain|application\/json)/);
+    expect(response.headers.get('x-content-type-options')).toBe('nosniff');
+    expect(await response.text()).not.toContain('<script>');
+  }
 });
 
 test('plaintext is off unless asked for, and health and metrics are not', async () => {

@@ -74,7 +74,7 @@ async function joined(plane: ControlPlaneProcess, account: string): Promise<Work
 const holds = (discovery: Discovery, name: string) => eventually(name, () => discovery.held.has(name));
 const REGISTRATION = { workloadId: 'orders-1', address: '127.0.0.1', inboundPort: 15006, apps: [{}] };
 
-test('a sidecar joins by token, renews by its certificate, and the token is of no use to another key', async () => {
+test('CVE class 11: a sidecar joins by token, renews by its certificate, and the token is of no use to another key', async () => {
   const plane = await started();
   const { token } = await plane.api().createJoinToken({ serviceAccount: 'orders' });
   const channel = await trusted(plane.port('grpc'), token);
@@ -116,7 +116,7 @@ test('one policy edit is one small message to who is concerned, in time, and not
   expect(web.messages.length).toBe(count + 2);
 });
 
-test('the hosts of a Service go to its receiver alone, and only when a Route writes another one', async () => {
+test('CVE class 15: the hosts of a Service go to its receiver alone, and only when a Route writes another one', async () => {
   const plane = await started();
   const hosts = [typeUrlOf(ServiceHostsSchema)];
   const orders = (await joined(plane, 'orders')).discover([...hosts, typeUrlOf(RouteSchema)]);
@@ -138,7 +138,7 @@ test('the hosts of a Service go to its receiver alone, and only when a Route wri
   expect(web.messages).toHaveLength(2);
 });
 
-test('a registered workload is an endpoint for its callers until it drains; another identity may not register it', async () => {
+test('CVE class 15: a registered workload is an endpoint for its callers until it drains; another identity may not register it', async () => {
   const plane = await started();
   const web = await joined(plane, 'web');
   const seen = web.discover(TYPES);

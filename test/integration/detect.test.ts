@@ -127,7 +127,7 @@ test('what ends before it said enough is opaque, and heard to end', async () => 
   expect(await exchange()).toBe('');
 });
 
-test('a DENY that needs a method or path refuses an opaque connection: metric, log and explain say why', async () => {
+test('CVE class 10: a DENY that needs a method or path refuses an opaque connection: metric, log and explain say why', async () => {
   const app = await echo();
   const rule = { name: 'delete', to: [{ methods: ['DELETE'] }] };
   await detecting(app.port, authorization('shop/no', DENY, [rule]));
@@ -201,7 +201,7 @@ test('CVE class 6: a request that is hidden from detection does not reach the ap
 });
 
 // Class 6: a caller's bytes behind its CONNECT are judged by themselves, whatever the CONNECT said of them.
-test('CVE-2025-64763: bytes that a caller sends before its CONNECT is answered are judged like all others', async () => {
+test('CVE class 6: bytes that a caller sends before its CONNECT is answered are judged like all others (CVE-2025-64763)', async () => {
   const app = await echo();
   const admin = { match: { case: 'prefix', value: '/admin' } } as const;
   await detecting(app.port, authorization('shop/no', DENY, [{ to: [{ paths: [admin] }] }]));

@@ -124,7 +124,7 @@ test('many changes within a turn are one message', async () => {
   expect(web.received[2]?.resources).toHaveLength(50);
 });
 
-test('a caller without identity is turned away, and a closed stream is forgotten', async () => {
+test('CVE class 15: a caller without identity is turned away, and a closed stream is forgotten', async () => {
   const { port, closed } = await setUp();
   const nobody = new Sidecar(port, 'nobody');
   const [error] = (await once(nobody.call, 'error')) as [{ code: number }];

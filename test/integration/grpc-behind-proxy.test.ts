@@ -66,7 +66,7 @@ test('a gRPC call through CONNECT reaches the Service under its Route, and is re
   expect(rig.records[0]).toMatchObject({ method: 'POST', path: PATH, route: 'shop/calls#say', grpcStatus: 0 });
 });
 
-test('a name that is no Service is refused: the port is no open proxy', async () => {
+test('CVE class 14: a name that is no Service is refused: the port is no open proxy', async () => {
   expect(await call('stock:80')).toMatchObject({ code: status.UNAVAILABLE });
   await until('it is counted', () => rig.count('requests', 'outbound', '', '', '404', '', 'NR') > 0);
 });

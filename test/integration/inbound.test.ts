@@ -185,7 +185,7 @@ const strangers: [string, string, string[], number][] = [
   ['an expired certificate', 'expired', ['spiffe://mesh.local/ns/shop/sa/web'], -60_000],
 ];
 
-test.each(strangers)('%s is refused and counted as %s', async (_what, reason, uris, validMs) => {
+test.each(strangers)('CVE class 12: %s is refused and counted as %s', async (_what, reason, uris, validMs) => {
   const { identity, rootPem } = await oddIdentity(uris, validMs);
   const own = await authority.issue('orders');
   rig.setIdentity({ ...own, rootsPem: [...own.rootsPem, rootPem] });
@@ -202,13 +202,13 @@ test('bytes that are not TLS are refused and counted', async () => {
   await until('it is counted', () => rig.count('handshakes', 'protocol') === 1);
 });
 
-test('a host of another Service than the server name is 421', async () => {
+test('CVE class 8: a host of another Service than the server name is 421', async () => {
   const answer = await call(await session(), { ':authority': 'stock' });
   expect(answer.status).toBe(421);
   expect(seen).toEqual([]);
 });
 
-test('over mutual TLS a host that is not one of the Service is 421, and without a list only what is known elsewhere', async () => {
+test('CVE class 8: over mutual TLS a host that is not one of the Service is 421, and without a list only what is known elsewhere', async () => {
   const statuses = async (options?: ConnectionOptions) => {
     const client = await session(options);
     const hosts = ['orders', 'Orders.shop:8080', 'old.example:1', 'evil.example', '[::1]:8080', 'stock'];
@@ -229,7 +229,7 @@ test('over mutual TLS a host that is not one of the Service is 421, and without 
   expect(await statuses()).toEqual([200, 200, 200, 421, 421, 200]);
 });
 
-test('names with underscores are refused from whoever has no identity, and from a peer where they speak for the sidecar', async () => {
+test('CVE class 9: names with underscores are refused from whoever has no identity, and from a peer where they speak for the sidecar', async () => {
   const peer = await session();
   const headers = { x_forwarded_client_cert: 'URI=a', 'x-forwarded_client-cert': 'URI=b', x_my_own: 'kept' };
   expect((await call(peer, headers)).status).toBe(200);
@@ -301,7 +301,7 @@ test('without a policy, other namespaces are denied', async () => {
   expect((await call(stranger)).status).toBe(403);
 });
 
-test('SIMPLE lets a caller without a certificate in, as nobody', async () => {
+test('CVE class 9: SIMPLE lets a caller without a certificate in, as nobody', async () => {
   configure({ 8080: 'simple' });
   expect((await call(await session({}))).status).toBe(403);
   const anyone = { ...rule('shop/orders#all', ''), anyone: true };

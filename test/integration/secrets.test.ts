@@ -65,7 +65,7 @@ async function pages(sidecar: SidecarProcess): Promise<string[]> {
   return found;
 }
 
-test('no key and no prompt leaves the sidecar but for where it belongs', async () => {
+test('CVE class 14: no key and no prompt leaves the sidecar but for where it belongs', async () => {
   const shown: (string | undefined)[] = [];
   const provider = await apps.http((request, response) => {
     shown.push(request.headers.authorization);

@@ -144,7 +144,7 @@ test('a name in DNS leads to the Service whose endpoints come from there, over C
 // Class 14 of the reference, SSRF: what a client names is looked up among Services, and never dialled.
 test.each([
   [
-    'a name that no Service has (CVE class 14)',
+    'CVE class 14: a name that no Service has',
     'nobody.example',
     'unknown',
     /no Service of this mesh has the host nobody.example/,

@@ -213,7 +213,7 @@ test('joins, serves, and starts again from its state directory without control p
   for (const text of [first.err(), first.out(), second.err()]) expect(text).not.toContain(key);
 });
 
-test('a token of another mesh is refused before it is shown to anybody, with exit code 69', async () => {
+test('CVE class 11: a token of another mesh is refused before it is shown to anybody, with exit code 69', async () => {
   const plane = await controlPlane();
   const dataDir = join(folder, 'other');
   const other = await openAuthority({ dataDir, trustDomain: 'mesh.local', now: Date.now });
@@ -266,7 +266,7 @@ test('the metrics are text that Prometheus parses', async () => {
   expect(lines.length).toBeGreaterThan(20);
 });
 
-test('admin answers under loopback names only, says why, and changes nothing', async () => {
+test('CVE class 15: admin answers under loopback names only, says why, and changes nothing', async () => {
   const sidecar = await start(FAKE, fromSnapshot());
   const explained = await get(sidecar.ports.admin, '/explain?authority=orders&path=/x&header=A:b');
   expect(JSON.parse(explained.text)).toMatchObject({ method: 'GET', authority: 'orders', headers: ['a', 'b'] });

@@ -62,7 +62,7 @@ const CASES: [string, string[], string | null, More?][] = [
   ['the id of an authority', [ID], 'authority', { isCa: true }],
 ];
 
-test.each(CASES)('a caller with %s', async (_what, uris, reason, more) => {
+test.each(CASES)('CVE class 12: a caller with %s', async (_what, uris, reason, more) => {
   const { identity, rootPem } = await oddIdentity(uris, 60_000, more);
   const inbound = await inboundRig({ ...orders, rootsPem: [...orders.rootsPem, rootPem] });
   cleanups.push(() => inbound.close());
@@ -75,7 +75,7 @@ test.each(CASES)('a caller with %s', async (_what, uris, reason, more) => {
   await expect.poll(() => inbound.count('handshakes', reason)).toBe(1);
 });
 
-test.each(CASES)('a receiver with %s', async (_what, uris, reason, more) => {
+test.each(CASES)('CVE class 12: a receiver with %s', async (_what, uris, reason, more) => {
   const { identity, rootPem } = await oddIdentity(uris, 60_000, more);
   const { privateKeyPem: key, chainPem: cert } = identity;
   const server = createServer({ key, cert, ca: [...orders.rootsPem], requestCert: true, ALPNProtocols: ['h2'] });

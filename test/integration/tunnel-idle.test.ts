@@ -131,7 +131,7 @@ test('one that stops within its first bytes is closed after ten seconds', async 
   expect(time.clock.nowMs()).toBeLessThan(2 * MINUTE_MS);
 });
 
-test('a ClientHello that is not complete after ten seconds is refused, and counted (CVE-2020-12603: tiny pieces)', async () => {
+test('CVE class 5: a ClientHello that is not complete after ten seconds is refused, and counted (CVE-2020-12603: tiny pieces)', async () => {
   rig = await listenerRig(openOutbound, 'outbound', time);
   const client = await apps.connect(rig.port);
   let said = Buffer.alloc(0);

@@ -307,7 +307,7 @@ test('an application that breaks off is tried again where a policy says RESET, t
   expect(await get()).toEqual([200, 3]);
 });
 
-test('an application that speaks in the name of its sidecar is believed nothing', async () => {
+test('CVE class 9: an application that speaks in the name of its sidecar is believed nothing', async () => {
   let calls = 0;
   const app = createServer((_request, response) => {
     calls++;

@@ -122,7 +122,7 @@ test('bytes that break HTTP are answered 400, closed, and counted by reason', as
   );
 });
 
-test('strangers at the inbound port are one line of the log, and what they send is none', async () => {
+test('CVE class 14: strangers at the inbound port are one line of the log, and what they send is none', async () => {
   const receiver = await orders();
   for (let i = 0; i < 3; i++) {
     const stranger = connectTls({

@@ -127,7 +127,7 @@ test('HTTP/2 with prior knowledge is served on the same port', async () => {
   session.close();
 });
 
-test('CONNECT to a Service is a redirected connection, and to anything else refused', async () => {
+test('CVE class 14: CONNECT to a Service is a redirected connection, and to anything else refused', async () => {
   await rig.apply(service('shop/orders'), endpoint('shop/orders', await app('v1')));
   const tunnel = async (target: string) => {
     const request = http.request({ host: '127.0.0.1', port: rig.port, method: 'CONNECT', path: target, agent: false });
@@ -351,7 +351,7 @@ test.each([
   ['an escaped NUL', '/a%00'],
   ['half an escape', '/a%4'],
   ['a backslash', '/a\\b'],
-])('a path with %s is answered 400, counted, and ends the connection', async (_name, path) => {
+])('CVE class 7: a path with %s is answered 400, counted, and ends the connection', async (_name, path) => {
   await rig.apply(service('shop/orders'), endpoint('shop/orders', await app('v1')));
   const next = 'GET /next HTTP/1.1\r\nhost: orders\r\n\r\n';
   for (const [port, listener] of [
@@ -388,7 +388,7 @@ test.each([
   await until('counted', () => rig.count('malformed', 'upstream', reason) === 1);
 });
 
-test('a path that can be normalized is sent as it was judged', async () => {
+test('CVE class 7: a path that can be normalized is sent as it was judged', async () => {
   await rig.apply(service('shop/orders'), endpoint('shop/orders', await app('v1')));
   expect((await get('orders', '/a/./b')).body).toContain('v1 /a/b ');
 });

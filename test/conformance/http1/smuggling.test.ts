@@ -135,7 +135,7 @@ describe.each(PATHS)('through %s', (_name, port, isRouted) => {
     expect([...receiver.contained, ...caller.contained]).toEqual([]);
   }
 
-  test('the application sees one request for each that was authorized', async () => {
+  test('CVE class 6: the application sees one request for each that was authorized', async () => {
     await run(ROWS, '');
     expect(app.seen.map(told)).toEqual(ROWS.flatMap((row) => forwarded(row, isRouted)));
   });
@@ -152,7 +152,7 @@ describe.each(PATHS)('through %s', (_name, port, isRouted) => {
     expect(app.seen.map(told)).toEqual(goesOn.flatMap((row) => [...forwarded(row, isRouted), AFTER_SEEN]));
   });
 
-  test('but nothing is read behind a request that ends its connection, or is refused', async () => {
+  test('CVE class 6: but nothing is read behind a request that ends its connection, or is refused', async () => {
     const ends = ROWS.filter(({ refused, closes }) => refused !== undefined || closes === true);
     await run(ends, AFTER);
     expect(app.seen.map(told)).toEqual(ends.flatMap((row) => forwarded(row, isRouted)));

@@ -140,7 +140,7 @@ describe('the request', () => {
     expect([upstream.head, upstream.error, local, calls]).toEqual([null, null, [0], []]);
   });
 
-  test('a body above the limit is 413, announced or not', () => {
+  test('CVE class 13: a body above the limit is 413, announced or not', () => {
     const announced = setup(20);
     announced.ask(STREAMED);
     expect(announced.client.sent.head?.status).toBe(413);

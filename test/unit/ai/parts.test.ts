@@ -65,7 +65,7 @@ describe('SSE', () => {
     );
   });
 
-  test('an event above the bound is refused', () => {
+  test('CVE class 13: an event above the bound is refused', () => {
     const reader = new SseReader(10);
     expect(reader.push(bytes('data: 1\n\n'))).toHaveLength(1);
     expect(reader.isTooLarge).toBe(false);

@@ -32,7 +32,7 @@ const file = () => join(dataDir, 'tokens.json');
 const refused = (reason: string) => ({ ok: false, error: expect.stringContaining(reason) });
 
 describe('token store', () => {
-  test('a token proves its service account for one key', () => {
+  test('CVE class 11: a token proves its service account for one key', () => {
     const store = open();
     const token = issue(store);
     expect(token).toMatchObject({ trustDomain: 'td', namespace: 'shop', serviceAccount: 'orders' });
@@ -65,7 +65,7 @@ describe('token store', () => {
     expect(readdirSync(dataDir)).toEqual(['tokens.json']);
   });
 
-  test('a wrong secret, an unknown id and changed names are refused and use nothing up', () => {
+  test('CVE class 11: a wrong secret, an unknown id and changed names are refused and use nothing up', () => {
     const store = open();
     const token = issue(store);
     const unknown = store.redeem({ ...token, id: 'other' }, KEY);
@@ -78,7 +78,7 @@ describe('token store', () => {
     expect(store.redeem(token, KEY).ok).toBe(true);
   });
 
-  test('expiry is the stored one, to the millisecond', () => {
+  test('CVE class 11: expiry is the stored one, to the millisecond', () => {
     const store = open();
     const token = issue(store, 'orders', 1000);
     nowMs += 999;

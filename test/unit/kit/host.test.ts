@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import { hostsOf, normalizeHost, parseAuthority } from '../../../proto/kit/host.ts';
 
-describe('parseAuthority', () => {
+describe('CVE class 8: parseAuthority', () => {
   test.each([
     ['orders', 'orders', null],
     ['Orders.Shop:8080', 'orders.shop', 8080],

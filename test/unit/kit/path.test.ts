@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import { normalizePath } from '../../../proto/kit/path.ts';
 
-describe('normalizePath', () => {
+describe('CVE class 7: normalizePath', () => {
   test.each([
     ['/', '/', null],
     ['/a/b.c', '/a/b.c', null],

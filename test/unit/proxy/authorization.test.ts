@@ -122,7 +122,7 @@ describe('with ALLOW and DENY', () => {
   });
 });
 
-describe('what is not understood', () => {
+describe('CVE class 10: what is not understood', () => {
   test.each<[string, Rule, string]>([
     ['caller of an unknown case', { from: [{}] }, 'rules[0].from[0]'],
     ['known and unknown caller', { from: [byId('web'), {}] }, 'rules[0].from[1]'],

@@ -116,7 +116,7 @@ describe('the request', () => {
     expect(call(method, path, null).client.sent.head?.status).toBe(status);
   });
 
-  test('a body above the limit is 413', () => {
+  test('CVE class 13: a body above the limit is 413', () => {
     expect(
       call('POST', '/shop.v1.Orders/Get', JSON.stringify({ name: 'x'.repeat(200) })).client.sent.head?.status,
     ).toBe(413);

@@ -105,7 +105,7 @@ function headers(id: number, path: string, end: boolean, fields: string[] = []):
 const times = (count: number, make: (i: number) => Uint8Array): Buffer =>
   Buffer.concat(Array.from({ length: count }, (_, i) => make(i)));
 
-test('a body with a length that trickles in is reset alone; one without may pause (slow POST)', async () => {
+test('CVE class 5: a body with a length that trickles in is reset alone; one without may pause (slow POST)', async () => {
   const { socket, said, connection, streams } = await peer();
   const data = (id: number, bytes: number): Buffer => framed(FRAME.DATA, 0, id, Buffer.alloc(bytes));
   socket.write(Buffer.concat([headers(1, '/', false, ['content-length', '100']), headers(3, '/', false), data(1, 4)]));
@@ -127,35 +127,43 @@ test('a body with a length that trickles in is reset alone; one without may paus
 
 const floods: [string, string, Buffer][] = [
   [
-    'rapid reset (CVE-2023-44487)',
+    'CVE class 1: rapid reset (CVE-2023-44487)',
     'rapidReset',
     times(1100, (i) => Buffer.concat([headers(2 * i + 1, '/', false), wordFrame(FRAME.RST_STREAM, 2 * i + 1, 8)])),
   ],
   [
-    'resets we are made to send (CVE-2025-8671)',
+    'CVE class 1: resets we are made to send (CVE-2025-8671)',
     'rapidReset',
     times(1100, (i) => Buffer.concat([headers(2 * i + 1, '/', false), wordFrame(FRAME.WINDOW_UPDATE, 2 * i + 1, 0)])),
   ],
   [
-    'CONTINUATION without end (CVE-2024-27316, CVE-2024-30255)',
+    'CVE class 2: CONTINUATION without end (CVE-2024-27316, CVE-2024-30255)',
     'continuation',
     Buffer.concat([framed(FRAME.HEADERS, 0, 1, block('/', [])), times(20, () => frame(FRAME.CONTINUATION, 0, 1, 0))]),
   ],
-  ['PING (CVE-2019-9512)', 'ping', times(600, () => framed(FRAME.PING, 0, 0, Buffer.alloc(8)))],
-  ['SETTINGS (CVE-2019-9515)', 'settings', times(60, () => frame(FRAME.SETTINGS, 0, 0, 0))],
+  ['CVE class 4: PING (CVE-2019-9512)', 'ping', times(600, () => framed(FRAME.PING, 0, 0, Buffer.alloc(8)))],
+  ['CVE class 4: SETTINGS (CVE-2019-9515)', 'settings', times(60, () => frame(FRAME.SETTINGS, 0, 0, 0))],
   [
-    'empty DATA (CVE-2019-9518)',
+    'CVE class 4: empty DATA (CVE-2019-9518)',
     'emptyData',
     Buffer.concat([headers(1, '/', false), times(200, () => frame(FRAME.DATA, 0, 1, 0))]),
   ],
-  ['PRIORITY (CVE-2019-9513)', 'priority', times(600, () => framed(FRAME.PRIORITY, 0, 3, Buffer.alloc(5)))],
-  ['PRIORITY_UPDATE (CVE-2019-9513 class)', 'priority', times(600, () => framed(16, 0, 0, Buffer.from([0, 0, 0, 1])))],
   [
-    'WINDOW_UPDATE (CVE-2019-9511 class)',
+    'CVE class 4: PRIORITY (CVE-2019-9513)',
+    'priority',
+    times(600, () => framed(FRAME.PRIORITY, 0, 3, Buffer.alloc(5))),
+  ],
+  [
+    'CVE class 4: PRIORITY_UPDATE (as CVE-2019-9513)',
+    'priority',
+    times(600, () => framed(16, 0, 0, Buffer.from([0, 0, 0, 1]))),
+  ],
+  [
+    'CVE class 4: WINDOW_UPDATE (as CVE-2019-9511)',
     'windowUpdate',
     Buffer.concat([headers(1, '/', false), times(2500, () => wordFrame(FRAME.WINDOW_UPDATE, 1, 1))]),
   ],
-  ['frames of unknown types', 'ignored', times(1200, () => frame(0xbb, 0, 0, 0))],
+  ['CVE class 4: frames of unknown types', 'ignored', times(1200, () => frame(0xbb, 0, 0, 0))],
 ];
 
 describe('a flood ends the connection, reported by name:', () => {
@@ -167,7 +175,7 @@ describe('a flood ends the connection, reported by name:', () => {
     expect(said.at(-1)).toBe(`${FRAME.GOAWAY}/0/${ENHANCE_YOUR_CALM}`);
   });
 
-  test('from an upstream, too (CVE-2019-9512)', async () => {
+  test('CVE class 4: from an upstream, too (CVE-2019-9512)', async () => {
     const guards: string[] = [];
     const closed = Promise.withResolvers<void>();
     const port = await apps.tcp((socket) => {
@@ -183,7 +191,7 @@ describe('a flood ends the connection, reported by name:', () => {
   });
 });
 
-describe('header lists are measured decoded (CVE-2016-6581, CVE-2026-47774 class): 431 without a request for', () => {
+describe('CVE class 3: header lists are measured decoded (CVE-2016-6581, CVE-2026-47774): 431 without a request for', () => {
   const crumb = `c=${'x'.repeat(3900)}`;
   test.each([
     ['one entry of the table indexed again and again', Array(20).fill(['x-a', crumb]).flat()],
@@ -212,7 +220,7 @@ test('a path above 8 KiB is 414 without a request, as in HTTP/1.1, whatever its 
   expect(malformed).toEqual(['uriTooLong']);
 });
 
-describe('slow peers (CVE-2020-12603 class):', () => {
+describe('CVE class 5: slow peers (CVE-2020-12603):', () => {
   test.each([
     ['a preface without SETTINGS', null],
     ['a header block without end', framed(FRAME.HEADERS, 0, 1, block('/', []))],

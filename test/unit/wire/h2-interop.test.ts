@@ -190,7 +190,7 @@ describe('as a server, for Node’s client', () => {
     expect(connections[0]?.activeStreams).toBe(0);
   });
 
-  test('rapid reset trips the guard by name', async () => {
+  test('CVE class 1: rapid reset trips the guard by name', async () => {
     const guards: string[] = [];
     const { port } = await ourServer(echo, guards);
     const client = nodeClient(port);

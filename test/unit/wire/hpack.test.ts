@@ -54,7 +54,7 @@ describe('limits and errors', () => {
     ['padding of eight bits', '4081 ff00'],
   ])('%s is a compression error', (_, bytes) => expect(new HpackDecoder().decode(hex(bytes))).toBeNull());
 
-  test('a block of small indexes that decodes too large keeps nothing beyond the limit and the table in step', () => {
+  test('CVE class 3: a block of small indexes that decodes too large keeps nothing beyond the limit and the table in step', () => {
     const decoder = new HpackDecoder();
     const big = Buffer.concat([hex('4001 61 7fa1 1e'), Buffer.alloc(4000, 'x'), Buffer.alloc(40, 0xbe)]);
     expect(decoder.decode(big)).not.toBeNull();
@@ -63,7 +63,7 @@ describe('limits and errors', () => {
     expect(decoder.tooLarge).toBe(false);
   });
 
-  test('one field above the count limit is too large', () => {
+  test('CVE class 3: one field above the count limit is too large', () => {
     const decoder = new HpackDecoder();
     decoder.decode(new Uint8Array(HEADER_FIELDS_MAX).fill(0x82));
     expect(decoder.tooLarge).toBe(false);

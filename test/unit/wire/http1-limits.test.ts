@@ -21,7 +21,7 @@ const unsafe: [string, string[]][] = [
   ['CRLF in a name', ['x-a: 1\r\nx-b', '2']],
 ];
 
-describe('request smuggling and header injection (CVE-2019-18802, CVE-2023-27493 class): a filter sets', () => {
+describe('CVE class 9: request smuggling by header injection (CVE-2019-18802, CVE-2023-27493): a filter sets', () => {
   test.each(unsafe)('%s: the request is not sent and the connection stays good', async (_name, headers) => {
     const seen: string[] = [];
     const port = await listen((socket) =>
@@ -114,7 +114,7 @@ function handWheel(): { wheel: TimerWheel; pass(ms: number): void } {
   };
 }
 
-describe('slow senders and forgotten connections (CVE-2020-12603, CVE-2020-8663 class: descriptors held for nothing)', () => {
+describe('CVE class 5: slow senders and forgotten connections (CVE-2020-12603, CVE-2020-8663: descriptors held for nothing)', () => {
   test('a head that does not end is answered 408, however often another byte comes', async () => {
     const time = handWheel();
     const served = await serve(() => {}, { wheel: time.wheel });

@@ -96,7 +96,7 @@ describe.each(['http1', 'http2'] as const)('over %s', (between) => {
     expect(await readUntil(socket, 'no')).toMatch(/^HTTP\/1\.1 403 Forbidden\r\ncontent-length: 2\r\n/);
   });
 
-  test('CONNECT becomes a tunnel; bytes sent before its answer wait for it (CVE-2025-64763)', async () => {
+  test('CVE class 6: CONNECT becomes a tunnel; bytes sent before its answer wait for it (CVE-2025-64763)', async () => {
     const heads: string[] = [];
     const socket = await dial(await hops(between, await application('HTTP/1.1 200 X\r\n\r\n', heads)));
     socket.write('CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\nearly');
@@ -106,7 +106,7 @@ describe.each(['http1', 'http2'] as const)('over %s', (between) => {
     expect(await readUntil(socket, 'bye')).toBe('bye');
   });
 
-  test('bytes sent behind a CONNECT that is refused are read by nobody (CVE-2025-64763)', async () => {
+  test('CVE class 6: bytes sent behind a CONNECT that is refused are read by nobody (CVE-2025-64763)', async () => {
     const seen: string[] = [];
     const port = await listen((socket) =>
       socket.on('data', (chunk) => {
