@@ -1,6 +1,7 @@
 // How long an accepted connection may live: looked at with each request, because one without requests is ended by its
 // idle time. What has come to its end is drained, which loses nothing.
 
+import type { GuardName } from '../base/guards.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { ListenerConfig } from '../base/messages.ts';
 import { RUNG } from '../base/overload.ts';
@@ -37,7 +38,7 @@ export class ConnectionLife {
     this.drain();
   }
 
-  private reason(protocol: 'http1' | 'http2'): string | null {
+  private reason(protocol: 'http1' | 'http2'): GuardName | null {
     if (--this.requestsLeft <= 0) return 'connectionRequests';
     const { clock, overload } = this.context;
     if (clock.nowMs() >= this.endMs) return 'connectionAge';

@@ -2,6 +2,7 @@
 // that a drain must end. Built once by worker.ts; listeners get it and keep no globals.
 
 import type { SecureContext } from 'node:tls';
+import type { GuardName } from '../base/guards.ts';
 import type { ListenerConfig, WorkerIdentity, WorkerStart } from '../base/messages.ts';
 import type { PeerIdentity } from '../filters/authorization/run.ts';
 import type { LivePeers } from '../identity/revoked.ts';
@@ -44,7 +45,7 @@ export interface WorkerContext extends ServeContext {
   /** Adds an accepted connection until the returned function is called (its close). Also counts `connections` by listener. */
   track(connection: Accepted): () => void;
   /** Counts a connection or a request that a guard ended. */
-  guard(listener: Accepted['listener'], name: string): void;
+  guard(listener: Accepted['listener'], name: GuardName): void;
   /** Calls back with each new identity, and at once if there is one. For listeners that hold a TLS server. */
   onIdentity(listener: (state: IdentityState) => void): void;
   /** Has main log refused handshakes of one reason. */

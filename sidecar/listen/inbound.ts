@@ -5,6 +5,7 @@ import type { Socket } from 'node:net';
 import type { TLSSocket, Server as TlsServer } from 'node:tls';
 import { LIMITS } from '../base/limits.ts';
 import type { ListenerConfig } from '../base/messages.ts';
+import { WheelTimer } from '../base/timer-wheel.ts';
 import type { PeerIdentity } from '../filters/authorization/run.ts';
 import type { Origin } from '../proxy/origin.ts';
 import { RequestServer } from '../proxy/serve.ts';
@@ -82,19 +83,22 @@ class Inbound {
       secure(this.tls, socket);
     });
     if (entered) return;
-    this.context.series.counter('guards', 'inbound', 'handshakes').add(1);
+    this.context.guard('inbound', 'handshakes');
     socket.destroy();
   }
 
   /** Slow path: only while one port is OFF. The first byte says whether TLS begins here. */
   private sniff(socket: Socket): void {
-    const timer = setTimeout(() => socket.destroy(), LIMITS.detectTimeoutMs);
-    timer.unref();
+    const timer = new WheelTimer(() => {
+      this.context.guard('inbound', 'detectTimeout');
+      socket.destroy();
+    });
+    this.context.wheel.arm(timer, LIMITS.detectTimeoutMs);
     const onError = (): void => {};
     socket.on('error', onError);
-    socket.once('close', () => clearTimeout(timer));
+    socket.once('close', () => this.context.wheel.cancel(timer));
     socket.once('readable', () => {
-      clearTimeout(timer);
+      this.context.wheel.cancel(timer);
       const chunk: Buffer | null = socket.read();
       if (chunk === null) return void socket.destroy();
       socket.unshift(chunk);

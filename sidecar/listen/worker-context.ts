@@ -2,6 +2,7 @@
 
 import { parseSpiffeId } from '../../proto/kit/spiffe.ts';
 import { threadClock } from '../base/clock.ts';
+import type { GuardName } from '../base/guards.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { FromWorker, WorkerIdentity, WorkerStart } from '../base/messages.ts';
 import { Overload } from '../base/overload.ts';
@@ -94,7 +95,7 @@ export class LiveContext implements WorkerContext {
     };
   }
 
-  guard(listener: Accepted['listener'], name: string): void {
+  guard(listener: Accepted['listener'], name: GuardName): void {
     this.series.counter('guards', listener, name).add(1);
   }
 

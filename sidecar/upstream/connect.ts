@@ -5,6 +5,7 @@ import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls';
 import { authority } from '../../proto/kit/bind-error.ts';
 import { uriName } from '../../proto/kit/san.ts';
+import type { GuardName } from '../base/guards.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { LivePeers } from '../identity/revoked.ts';
 import { ProxyError } from '../wire/error.ts';
@@ -36,7 +37,7 @@ export interface DialObserver {
   /** A message broke HTTP; the reason is a label. */
   onMalformed(reason: string): void;
   /** A guard ended the connection: a flood, or no answer to a PING. The name is a label. */
-  onGuard(name: string): void;
+  onGuard(name: GuardName): void;
   /** TLS is agreed on, before the peer is verified. */
   onHandshake(facts: HandshakeFacts): void;
 }

@@ -131,6 +131,27 @@ test('one that stops within its first bytes is closed after ten seconds', async 
   expect(time.clock.nowMs()).toBeLessThan(2 * MINUTE_MS);
 });
 
+test('CVE class 5: beside TLS, a connection in the clear that says nothing is closed after ten seconds, and counted', async () => {
+  rig = await listenerRig(openInbound, 'inbound', time);
+  const destination = { ...destinationTo(rig, 'shop/orders', 1, 'http1'), port: 80 };
+  const own = { port: 80, protocol: 'http1' as const, tls: 'off' as const, destination, acceptProxy: false };
+  const authorization = { trustDomain: 'mesh.local', namespace: 'shop', deny: [], allow: [], hasAllow: false };
+  const orders = { name: 'shop/orders', ports: new Map([[80, own]]), authorization };
+  rig.context.snapshot = { ...EMPTY_SNAPSHOT, ownServices: new Map([['shop/orders', orders]]) };
+  const client = await apps.connect(rig.port);
+  let over = false;
+  client.on('error', () => {});
+  client.resume().once('end', () => {
+    over = true;
+  });
+  await until('its time begins', () => time.wheel.armedCount === 1);
+  time.advance(9_900);
+  expect([over, time.wheel.armedCount]).toEqual([false, 1]);
+  time.advance(200);
+  await until('it is closed', () => over);
+  expect([rig.count('guards', 'inbound', 'detectTimeout'), time.wheel.armedCount]).toEqual([1, 0]);
+});
+
 test('CVE class 5: a ClientHello that is not complete after ten seconds is refused, and counted (CVE-2020-12603: tiny pieces)', async () => {
   rig = await listenerRig(openOutbound, 'outbound', time);
   const client = await apps.connect(rig.port);

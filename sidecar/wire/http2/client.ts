@@ -1,5 +1,6 @@
 // HTTP/2 as a client: one connection that lends stream slots to a pool until the peer says GOAWAY.
 
+import type { GuardName } from '../../base/guards.ts';
 import type { HeaderList } from '../headers.ts';
 import { removeHeader } from '../headers.ts';
 import type { ByteConnection } from '../socket.ts';
@@ -25,7 +26,7 @@ export interface Http2ClientEvents extends Http2Timeouts {
   /** The upstream broke the protocol; its stream fails, or the connection with all of them. `reason` is a token for a metric. */
   onMalformed?(reason: string): void;
   /** The upstream exceeded a flood limit; its streams fail and the connection ends with ENHANCE_YOUR_CALM. */
-  onGuard?(name: string): void;
+  onGuard?(name: GuardName): void;
 }
 
 /** A connection to one upstream. */
@@ -137,7 +138,7 @@ export class Http2ClientConnection implements SessionRole {
     this.listener.onMalformed?.(reason);
   }
 
-  onGuard(name: string): void {
+  onGuard(name: GuardName): void {
     this.listener.onGuard?.(name);
   }
 

@@ -1,5 +1,6 @@
 // A header block out of HEADERS and CONTINUATION (RFC 9113 §4.3, §6.2, §6.10), without its padding and priority.
 
+import type { GuardName } from '../../base/guards.ts';
 import * as frames from './frames.ts';
 import { FLAG } from './frames.ts';
 import * as limits from './limits.ts';
@@ -12,7 +13,7 @@ export interface BlockHost {
   /** A connection error. */
   fail(rejection: Rejection): void;
   /** The block is larger than any that we would take. */
-  calm(name: string): void;
+  calm(name: GuardName): void;
 }
 
 /** Gathers one connection's header blocks. */

@@ -1,6 +1,7 @@
 // What comes in on a connection: the order of its frames, and what those that carry a message mean for their stream
 // (RFC 9113 §5.1, §6.1, §6.2, §6.4). Those that only steer are in control-frames.ts.
 
+import type { GuardName } from '../../base/guards.ts';
 import type { HeaderList } from '../headers.ts';
 import { slabOf } from '../slab.ts';
 import * as control from './control-frames.ts';
@@ -58,7 +59,7 @@ export class Incoming implements BlockHost {
     this.session.fail(rejection);
   }
 
-  calm(name: string): void {
+  calm(name: GuardName): void {
     this.session.calm(name);
   }
 

@@ -1,5 +1,6 @@
 // HTTP/2 as a server: the preface, request streams, refusals, and the drain in two steps that loses no request.
 
+import type { GuardName } from '../../base/guards.ts';
 import type { HeaderList } from '../headers.ts';
 import type { ByteConnection } from '../socket.ts';
 import { Head, type StreamAcceptor } from '../stream.ts';
@@ -26,7 +27,7 @@ export interface Http2ServerOptions extends Http2Timeouts {
   /** The client broke the protocol; its stream or the connection ends. `reason` is a token for a metric. */
   onMalformed(reason: string): void;
   /** A flood limit was exceeded; the connection ends with ENHANCE_YOUR_CALM. */
-  onGuard(name: string): void;
+  onGuard(name: GuardName): void;
   /** The connection is gone, once. */
   onClose(): void;
 }
@@ -149,7 +150,7 @@ export class Http2ServerConnection implements SessionRole {
     this.options.onMalformed(reason);
   }
 
-  onGuard(name: string): void {
+  onGuard(name: GuardName): void {
     this.options.onGuard(name);
   }
 

@@ -2,6 +2,7 @@
 // breaks a rule (RFC 9113 §5). What comes in is read by incoming.ts; a role adds who opens streams and what a header block means.
 
 import { performance } from 'node:perf_hooks';
+import type { GuardName } from '../../base/guards.ts';
 import { ProxyError } from '../error.ts';
 import type { HeaderList } from '../headers.ts';
 import type { ByteConnection } from '../socket.ts';
@@ -35,7 +36,7 @@ export interface SessionRole {
   onIdle(): void;
   /** The peer broke the protocol; the stream or the connection ends. `reason` as in reject.ts. */
   onMalformed(reason: string): void;
-  onGuard(name: string): void;
+  onGuard(name: GuardName): void;
   onClose(): void;
 }
 
@@ -250,7 +251,7 @@ export class Http2Session implements StreamHost, SenderHost, PingHost {
   }
 
   /** The peer exceeded a limit of cheap work; false, for whoever returns it. */
-  calm(name: string): false {
+  calm(name: GuardName): false {
     if (this.closed) return false;
     this.role.onGuard(name);
     // Slow is not wrong: another connection may be served better.
