@@ -4,7 +4,7 @@
 
 import { isObject } from '../../proto/kit/is-object.ts';
 import { HeldChunks, threadHeld } from '../base/held.ts';
-import { isShallowJson, JSON_DEPTH_MAX } from '../base/json-depth.ts';
+import { isShallowJson } from '../base/json-depth.ts';
 import { LIMITS } from '../base/limits.ts';
 import { asBuffer } from '../wire/bytes.ts';
 import { type Edit, insertMember, membersOf, splice } from './splice.ts';
@@ -32,7 +32,8 @@ interface ChatRequestError {
 
 /** Reads what metering needs from a request body. Errors are for a 400. */
 export function parseChatRequest(body: Uint8Array): ChatRequest | ChatRequestError {
-  if (!isShallowJson(body)) return { message: `The body is nested deeper than ${JSON_DEPTH_MAX} levels.`, param: null };
+  if (!isShallowJson(body))
+    return { message: `The body is nested deeper than ${LIMITS.jsonDepthMax} levels.`, param: null };
   let text: string;
   let value: unknown;
   try {

@@ -1,8 +1,7 @@
 // How deep JSON is nested, before anything is made of it: a parser makes an object of each bracket, fifty times the
 // bytes that came, and whatever walks the result goes as deep.
 
-/** Levels of a body that is read here. 200: protobuf's own bound for messages, 100, each within a list; real prompts and calls have under 20. */
-export const JSON_DEPTH_MAX = 200;
+import { LIMITS } from './limits.ts';
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -11,14 +10,14 @@ const CLOSE_LIST = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
-/** Whether `json`, in UTF-8, nests objects and lists no deeper than JSON_DEPTH_MAX. Of what is no JSON it says nothing. */
+/** Whether `json`, in UTF-8, nests objects and lists no deeper than LIMITS.jsonDepthMax. Of what is no JSON it says nothing. */
 export function isShallowJson(json: Uint8Array): boolean {
   let depth = 0;
   for (let i = 0; i < json.length; i++) {
     const byte = json[i];
     if (byte === QUOTE) i = stringEnd(json, i);
     else if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
-      if (++depth > JSON_DEPTH_MAX) return false;
+      if (++depth > LIMITS.jsonDepthMax) return false;
     } else if (byte === CLOSE_LIST || byte === CLOSE_OBJECT) depth--;
   }
   return true;

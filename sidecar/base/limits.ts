@@ -101,6 +101,14 @@ export const LIMITS = {
   replayBytesMax: 64 * 1024,
   /** A body that must be whole before it goes on, as for transcoding and models: 10 MiB holds a prompt with a few images, and memory stays bounded by the requests under way. */
   bufferedBodyBytesMax: 10 * 1024 * 1024,
+  /** Objects and lists of a JSON body within each other, where it is read here: protobuf's own bound for messages, 100, each within a list; real prompts and calls have under 20. */
+  jsonDepthMax: 200,
+  /** Messages in each other in a transcoded body, as deep as protobuf's own parsers go. */
+  messageDepthMax: 100,
+  /** Values of a transcoded body that are looked at to find the wrong one: milliseconds of a worker's time, and enough for what people write. */
+  locatedValuesMax: 10_000,
+  /** Characters of the path to a wrong field that an error names, from its end: the answer must not grow with the request. */
+  faultPathCharsMax: 512,
   /** Bytes of a model's answer in one piece that are kept to read its usage; a larger one passes unmetered. As much as a request may have. */
   meteredBodyBytesMax: 10 * 1024 * 1024,
   /** One event of a streamed answer. Chat chunks are under 1 KiB, audio and image deltas reach a few MiB; a provider that never sends a blank line must not fill memory. */

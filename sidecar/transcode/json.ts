@@ -12,15 +12,11 @@ import {
 } from '@bufbuild/protobuf';
 import { isObject } from '../../proto/kit/is-object.ts';
 import { findField, type Match } from '../../proto/kit/transcoded-methods.ts';
-import { isShallowJson, JSON_DEPTH_MAX } from '../base/json-depth.ts';
+import { isShallowJson } from '../base/json-depth.ts';
+import { LIMITS } from '../base/limits.ts';
 import { type ExactJson, parseExact, settleIntegers } from './json-text.ts';
 
-/** Messages in each other, as deep as protobuf's own parsers go. */
-const DEPTH_MAX = 100;
-/** Values that are looked at to find the wrong one: milliseconds of a worker's time, and enough for what people write. */
-const LOCATED_MAX = 10_000;
-const PATH_CHARS_MAX = 512;
-const MESSAGES_TOO_DEEP = `more than ${DEPTH_MAX} messages in each other`;
+const MESSAGES_TOO_DEEP = `more than ${LIMITS.messageDepthMax} messages in each other`;
 
 /** What the client must correct: the field's path (empty: the body as a whole) and why. */
 export interface JsonFault {
@@ -28,7 +24,7 @@ export interface JsonFault {
   message: string;
 }
 
-const TOO_DEEP: JsonFault = { field: '', message: `the request is nested deeper than ${JSON_DEPTH_MAX} levels` };
+const TOO_DEEP: JsonFault = { field: '', message: `the request is nested deeper than ${LIMITS.jsonDepthMax} levels` };
 
 /** The request message in protobuf's bytes. @param query without `?`. */
 export function encodeRequest(
@@ -48,7 +44,7 @@ export function encodeRequest(
   if (bodyField !== '*' && query !== '') {
     for (const [name, value] of new URLSearchParams(query)) {
       const path = name.split('.');
-      if (path.length > JSON_DEPTH_MAX) return TOO_DEEP;
+      if (path.length > LIMITS.jsonDepthMax) return TOO_DEEP;
       const fault = place(root, method.input, path, value);
       if (fault !== null) return { field: name, message: fault };
     }
@@ -121,7 +117,7 @@ function jsonName(message: DescMessage, name: string): string {
 /** Finds the first field that cannot be read, each value being read once and alone. Slow path: only for a request that is wrong. */
 class Locator {
   private readonly registry: Registry;
-  private left = LOCATED_MAX;
+  private left: number = LIMITS.locatedValuesMax;
 
   constructor(registry: Registry) {
     this.registry = registry;
@@ -129,7 +125,7 @@ class Locator {
 
   /** @param depth of `json`, the body being 1. Null: nothing that is wrong by itself, or not among the first values. */
   locate(message: DescMessage, json: JsonObject, path: string, depth: number): JsonFault | null {
-    if (depth > DEPTH_MAX) return { field: shortened(path), message: MESSAGES_TOO_DEEP };
+    if (depth > LIMITS.messageDepthMax) return { field: shortened(path), message: MESSAGES_TOO_DEEP };
     for (const [key, value] of Object.entries(json)) {
       if (this.left-- <= 0) return null;
       const at = path === '' ? key : `${path}.${key}`;
@@ -179,7 +175,7 @@ class Locator {
 
 /** The end of a path, which is where the client looks; the answer must not grow with the request. */
 function shortened(path: string): string {
-  return path.length <= PATH_CHARS_MAX ? path : `...${path.slice(-PATH_CHARS_MAX)}`;
+  return path.length <= LIMITS.faultPathCharsMax ? path : `...${path.slice(-LIMITS.faultPathCharsMax)}`;
 }
 
 function reason(error: unknown): string {

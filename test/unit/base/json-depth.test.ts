@@ -1,7 +1,8 @@
 // Brackets are counted where they nest, and nowhere else.
 
 import { expect, test } from 'vitest';
-import { isShallowJson, JSON_DEPTH_MAX } from '../../../sidecar/base/json-depth.ts';
+import { isShallowJson } from '../../../sidecar/base/json-depth.ts';
+import { LIMITS } from '../../../sidecar/base/limits.ts';
 
 const nested = (levels: number, open = '[', close = ']'): string => open.repeat(levels) + close.repeat(levels);
 
@@ -18,6 +19,6 @@ test.each<[string, string, boolean]>([
   ['a string without an end', `"${'['.repeat(300)}`, true],
   ['nothing', '', true],
 ])('%s: %s', (_what, json, shallow) => {
-  expect(JSON_DEPTH_MAX).toBe(200);
+  expect(LIMITS.jsonDepthMax).toBe(200);
   expect(isShallowJson(Buffer.from(json))).toBe(shallow);
 });
