@@ -9,6 +9,7 @@ import * as frames from './frames.ts';
 import { FLAG, FRAME } from './frames.ts';
 import { type BlockHost, HeaderBlocks } from './header-blocks.ts';
 import { HpackDecoder } from './hpack-decoder.ts';
+import * as limits from './limits.ts';
 import { trailerFields } from './message.ts';
 import { FRAMING, MESSAGE, type Rejection } from './reject.ts';
 import { peerReset } from './reset-codes.ts';
@@ -26,6 +27,8 @@ export class Incoming implements BlockHost {
   /** The slab's memory that is read just now, and how much of it streams were given. */
   private source: ArrayBufferLike | null = null;
   private given = 0;
+  /** Empty DATA frames since the last frame that said something. */
+  private emptyRun = 0;
 
   constructor(session: Http2Session) {
     this.session = session;
@@ -112,7 +115,11 @@ export class Incoming implements BlockHost {
     // Credited on receipt, whatever becomes of it: a stalled stream must not stop its siblings.
     if (!this.session.receiveWindow.take(payload.length)) return this.session.fail(FRAMING.connectionWindow);
     const end = (flags & FLAG.END_STREAM) !== 0;
-    if (data.length === 0 && !end && !this.session.spend('emptyData')) return;
+    if (data.length > 0 || end) this.emptyRun = 0;
+    else if (++this.emptyRun > limits.EMPTY_DATA_RUN_MAX) {
+      this.session.calm('emptyData');
+      return;
+    }
     const stream = this.session.streams.get(id);
     if (stream === undefined || stream.remoteEnded) {
       if (!this.session.resets.has(id)) this.session.streamError(id, FRAMING.dataClosed);
@@ -130,6 +137,7 @@ export class Incoming implements BlockHost {
 
   /** A whole header block. */
   onBlock(id: number, flags: number, bytes: Uint8Array, from: number, to: number): void {
+    this.emptyRun = 0;
     const list = this.decoder.decode(bytes, from, to);
     if (list === null) return this.session.fail(FRAMING.compression);
     const end = (flags & FLAG.END_STREAM) !== 0;
@@ -160,10 +168,16 @@ export class Incoming implements BlockHost {
   private onReset(id: number, payload: Uint8Array): void {
     if (payload.length !== 4) return this.session.fail(FRAMING.resetLength);
     if (id === 0 || this.session.isIdle(id)) return this.session.fail(FRAMING.resetIdle);
-    if (!this.session.spend('rapidReset')) return;
+    const { role } = this.session;
     const stream = this.session.streams.get(id);
-    if (stream === undefined) return;
+    if (stream === undefined) {
+      this.session.spend('ignored');
+      return;
+    }
+    // Who has an answer did not ask for nothing; callers of a whole sidecar that leave in mid-body are no attack (as Envoy).
+    const isAnswered = role.isServer ? stream.isAnswered : stream.headReceived;
+    if (!isAnswered && !this.session.spend('rapidReset')) return;
     this.session.forget(stream);
-    stream.fail(peerReset(this.session.role.isServer, frames.readUint32(payload, 0)));
+    stream.fail(peerReset(role.isServer, frames.readUint32(payload, 0)));
   }
 }

@@ -51,6 +51,8 @@ export const PROBE_EVERY_MS = 50;
 export const INTERIM_HEADS_MAX = 32;
 /** How long a drain waits for its PING to come back before it names the last stream. 1 s: above any round trip in a mesh. */
 export const DRAIN_PING_MS = 1000;
+/** DATA frames without bytes and without END_STREAM in a row (CVE-2019-9518). 1, as Envoy: a peer has nothing to say with a second. */
+export const EMPTY_DATA_RUN_MAX = 1;
 /** Bytes one stream queues before writeData says false: four frames, enough to keep a writer busy for a turn. */
 export const STREAM_QUEUE_BYTES = 64 * 1024;
 /** Streams a peer may have open at once. 100: the RFC's recommended minimum and HAProxy's default. */
@@ -68,16 +70,17 @@ interface FloodLimit {
 
 /** Named budgets of the flood guard; `onGuard` is told the name. */
 export const FLOOD_LIMITS = {
-  /** Streams the peer resets (CVE-2023-44487) or makes us reset (CVE-2025-8671); nghttp2's figures. */
-  rapidReset: { burst: 1000, perSecond: 33 },
+  /**
+   * Streams the peer resets before they are answered (CVE-2023-44487) or makes us reset (CVE-2025-8671): as many at once as
+   * Envoy looks at before it judges, then nghttp2's rate, and one for each whole answer, as Envoy bears resets of half of all.
+   */
+  rapidReset: { burst: 500, perSecond: 33 },
   /** PING: gRPC probes bandwidth with about one for each round trip (CVE-2019-9512). */
   ping: { burst: 500, perSecond: 100 },
   /** SETTINGS: real peers send one or two (CVE-2019-9515). */
   settings: { burst: 50, perSecond: 2 },
-  /** DATA without bytes and END_STREAM (CVE-2019-9518). */
-  emptyData: { burst: 100, perSecond: 10 },
-  /** PRIORITY: browsers of the old scheme sent a handful for each page (CVE-2019-9513). */
-  priority: { burst: 500, perSecond: 100 },
+  /** PRIORITY: browsers of the old scheme sent a handful for each page (CVE-2019-9513). As many at once as Envoy takes for a stream. */
+  priority: { burst: 100, perSecond: 100 },
   /** WINDOW_UPDATE beyond what our DATA frames earn: Go peers send two for each. */
   windowUpdate: { burst: 2000, perSecond: 500 },
   /** Frames of unknown type, and of streams long gone. */

@@ -48,6 +48,7 @@ export class Sender {
     stream.headSent = true;
     this.encoder.start();
     if (head.status > 0) {
+      stream.isAnswered = head.status >= 200;
       // A CONNECT that is refused is an ordinary request.
       if (head.status >= 300) stream.isConnect = false;
       this.encoder.field(':status', String(head.status));

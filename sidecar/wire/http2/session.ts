@@ -285,8 +285,15 @@ export class Http2Session implements StreamHost, SenderHost, PingHost {
   /** END_STREAM went out; closes the stream when both sides are done. */
   endLocal(stream: Http2Stream): void {
     stream.localEnded = true;
+    if (this.role.isServer) this.earnAnswer();
     if (stream.remoteEnded) this.forget(stream);
     else if (this.role.isServer && !stream.isConnect) this.endEarly(stream);
+  }
+
+  /** A whole answer pays for one request that is given up, and for a reset that crosses it on the way. */
+  private earnAnswer(): void {
+    this.guard.earn('rapidReset', 1);
+    this.guard.earn('ignored', 1);
   }
 
   /** The response is whole before its request: nobody reads the rest, so the client is asked to stop (RFC 9113 §8.1). */

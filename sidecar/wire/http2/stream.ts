@@ -59,6 +59,8 @@ export class Http2Stream implements HttpStream {
   isConnect = false;
   headReceived = false;
   headSent = false;
+  /** A final response head was sent. */
+  isAnswered = false;
   /** The head was written and waits for the peer's settings, and with it all that follows. */
   headHeld = false;
   remoteEnded = false;

@@ -37,7 +37,7 @@ interface Peer {
   pass(ms: number): void;
 }
 
-/** A raw client of our server, its preface sent; requests to /stall are paused, others answered 204 at their end. */
+/** A raw client of our server, its preface sent; requests to /stall are paused, those to /open answered by a head alone, others by 204 at their end. */
 async function peer(opening: Uint8Array = PREFACE): Promise<Peer> {
   let nowMs = 0;
   const wheel = new TimerWheel({ nowMs: () => nowMs }, { set() {} });
@@ -50,7 +50,11 @@ async function peer(opening: Uint8Array = PREFACE): Promise<Peer> {
       streams.push(stream);
       const answer = (): void => stream.writeHead(Head.response(204, []), true);
       return {
-        onHead: (head: Head, end: boolean) => (head.path === '/stall' ? stream.pause() : end && answer()),
+        onHead: (head: Head, end: boolean) => {
+          if (head.path === '/stall') stream.pause();
+          else if (head.path === '/open') stream.writeHead(Head.response(200, []), false);
+          else if (end) answer();
+        },
         onData: (_: Uint8Array, end: boolean) => void (end && answer()),
         onEnd: answer,
         onDrain() {},
@@ -146,7 +150,7 @@ const floods: [string, string, Buffer][] = [
   [
     'CVE class 4: empty DATA (CVE-2019-9518)',
     'emptyData',
-    Buffer.concat([headers(1, '/', false), times(200, () => frame(FRAME.DATA, 0, 1, 0))]),
+    Buffer.concat([headers(1, '/', false), times(2, () => frame(FRAME.DATA, 0, 1, 0))]),
   ],
   [
     'CVE class 4: PRIORITY (CVE-2019-9513)',
@@ -173,6 +177,32 @@ describe('a flood ends the connection, reported by name:', () => {
     await once(socket, 'close');
     expect(guards).toEqual([guard]);
     expect(said.at(-1)).toBe(`${FRAME.GOAWAY}/0/${ENHANCE_YOUR_CALM}`);
+  });
+
+  const reset = (id: number): Uint8Array => wordFrame(FRAME.RST_STREAM, id, 8);
+  test.each([
+    ['streams that have their answer', (id: number) => Buffer.concat([headers(id, '/open', true), reset(id)])],
+    [
+      'as many streams as are answered whole',
+      (id: number) => Buffer.concat([headers(id, '/', false), reset(id), headers(id + 2, '/', true)]),
+    ],
+  ])('CVE class 1: but for resets of %s: many callers behind one peer may leave', async (_what, make) => {
+    const { socket, said, guards } = await peer();
+    socket.write(times(1_100, (i) => make(4 * i + 1)));
+    socket.write(framed(FRAME.PING, 0, 0, Buffer.alloc(8)));
+    await expect.poll(() => said).toContain(`${FRAME.PING}/0/0`);
+    expect(guards).toEqual([]);
+  });
+
+  test('CVE class 4: but for one empty DATA frame at a time, between others', async () => {
+    const { socket, said, guards } = await peer();
+    const empty = frame(FRAME.DATA, 0, 1, 0);
+    const byte = framed(FRAME.DATA, 0, 1, Buffer.from('x'));
+    socket.write(Buffer.concat([headers(1, '/', false), times(50, () => Buffer.concat([empty, byte])), empty]));
+    socket.write(Buffer.concat([headers(3, '/', false), frame(FRAME.DATA, 0, 3, 0), frame(FRAME.DATA, 1, 3, 0)]));
+    socket.write(framed(FRAME.PING, 0, 0, Buffer.alloc(8)));
+    await expect.poll(() => said).toContain(`${FRAME.PING}/0/0`);
+    expect(guards).toEqual([]);
   });
 
   test('CVE class 4: from an upstream, too (CVE-2019-9512)', async () => {
