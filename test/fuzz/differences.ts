@@ -14,6 +14,8 @@ interface Difference {
   readonly theyRefuse?: readonly string[];
   /** What stands somewhere in the bytes then. */
   readonly where?: RegExp;
+  /** Messages that both take, and that are not the same to both. */
+  readonly readOtherwise?: RegExp;
 }
 
 export const DIFFERENCES = {
@@ -44,7 +46,8 @@ export const DIFFERENCES = {
     weRefuse: ['host', 'hostRepeated', 'hostDisagrees'],
   },
   coding: {
-    theirs: 'takes codings that nobody there decodes, and any coding in HTTP/1.0; refuses HTAB behind a coding',
+    theirs:
+      'takes codings that nobody there decodes, and any coding in HTTP/1.0; refuses HTAB behind a coding, or in a response reads on to the end of the connection',
     sentences: [
       'RFC 9112 §5.1: OWS occurring before the first non-whitespace octet of the field line value, or after the last non-whitespace octet of the field line value, is excluded by parsers when extracting the field line value from a field line.',
       'RFC 9112 §6.1: A server that receives a request message with a transfer coding it does not understand SHOULD respond with 501 (Not Implemented).',
@@ -53,6 +56,7 @@ export const DIFFERENCES = {
     weRefuse: ['coding', 'codingInOldVersion'],
     theyRefuse: ['HPE_INVALID_TRANSFER_ENCODING'],
     where: /^transfer-encoding:[^\r]*\t *\r/im,
+    readOtherwise: /^HTTP\/1\.1 [2-5][\s\S]*^transfer-encoding:[^\r]*\t *\r/im,
   },
   fieldsOfOthers: {
     theirs:
@@ -106,10 +110,11 @@ export function disagree(bytes: Buffer, our: Said, their: Said): boolean {
   const ours = our.messages.length;
   const theirs = their.messages.length;
   const both = Math.min(ours, theirs);
-  if (JSON.stringify(our.messages.slice(0, both)) !== JSON.stringify(their.messages.slice(0, both))) return true;
+  const text = bytes.toString('latin1');
+  if (JSON.stringify(our.messages.slice(0, both)) !== JSON.stringify(their.messages.slice(0, both)))
+    return !ROWS.some((row) => row.readOtherwise?.test(text));
   if (ours === theirs && (our.refused === '') === (their.refused === '')) return false;
   if (ours <= theirs && ROWS.some((row) => row.weRefuse?.includes(our.refused))) return false;
-  const text = bytes.toString('latin1');
   const isRow = ({ theyRefuse, where }: Difference): boolean =>
     theyRefuse?.includes(their.refused) === true && (where === undefined || where.test(text));
   return !(theirs <= ours && ROWS.some(isRow));
