@@ -14,7 +14,7 @@ interface Difference {
   readonly theyRefuse?: readonly string[];
   /** What stands somewhere in the bytes then. */
   readonly where?: RegExp;
-  /** Messages that both take, and that are not the same to both. */
+  /** Bytes whose framing is another to them: nothing behind is compared. */
   readonly readOtherwise?: RegExp;
 }
 
@@ -111,8 +111,8 @@ export function disagree(bytes: Buffer, our: Said, their: Said): boolean {
   const theirs = their.messages.length;
   const both = Math.min(ours, theirs);
   const text = bytes.toString('latin1');
-  if (JSON.stringify(our.messages.slice(0, both)) !== JSON.stringify(their.messages.slice(0, both)))
-    return !ROWS.some((row) => row.readOtherwise?.test(text));
+  if (ROWS.some((row) => row.readOtherwise?.test(text))) return false;
+  if (JSON.stringify(our.messages.slice(0, both)) !== JSON.stringify(their.messages.slice(0, both))) return true;
   if (ours === theirs && (our.refused === '') === (their.refused === '')) return false;
   if (ours <= theirs && ROWS.some((row) => row.weRefuse?.includes(our.refused))) return false;
   const isRow = ({ theyRefuse, where }: Difference): boolean =>
