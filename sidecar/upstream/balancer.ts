@@ -49,7 +49,8 @@ export function leastRequest(random: Random): Balancer {
       const start = (first + 1 + randomBelow(random, count - 1)) % count;
       const second = draw(endpoints, start, first, random, nowMs, avoid, panic);
       const two = endpoints[second] ?? one;
-      return two.inFlight < one.inFlight ? two : one;
+      // The one that just failed may be idle because it fails: it is no choice beside another.
+      return two !== avoid && two.inFlight < one.inFlight ? two : one;
     },
   };
 }

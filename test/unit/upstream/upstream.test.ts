@@ -49,6 +49,8 @@ describe.each([
   test('avoids the endpoint that just failed unless it is the only one', () => {
     const balancer = make(seededRandom(2));
     const two = peers(2);
+    // A dead endpoint is the idle one: it fails at once.
+    (two[1] as Peer).inFlight = 5;
     for (let i = 0; i < 20; i += 1) expect(balancer.pick(two, 0, two[0] ?? null, false)).toBe(two[1]);
     const one = peers(1);
     expect(balancer.pick(one, 0, one[0] ?? null, false)).toBe(one[0]);
