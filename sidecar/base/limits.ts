@@ -24,8 +24,10 @@ export const LIMITS = {
   listenBacklog: 4_096,
   /** A quiet connection before TCP asks whether the other end is there; ten more questions a second apart end it. Under the 240 to 350 s after which load balancers and NATs of clouds forget a connection; the kernel's own two hours are of no use to anybody. */
   keepAliveIdleMs: 60_000,
-  /** To the next address of a name when one does not answer: IPv6 that leads nowhere costs a quarter of a second (RFC 8305 §5: Connection Attempt Delay). */
+  /** To the next address of a name while none has connected: IPv6 that leads nowhere costs a quarter of a second (RFC 8305 §5: Connection Attempt Delay). */
   nextAddressMs: 250,
+  /** Addresses of a name that one connection may try: as many as begin within the default connect timeout, two of each family. More would make a storm of SYNs of a name that is down. */
+  raceAddressesMax: 4,
   /** Time to learn the protocol of a connection before it is treated as opaque (Linkerd). */
   detectTimeoutMs: 10_000,
   /** Bytes of a connection that are looked at to learn its protocol: a request line, and no more of what may be anything (Linkerd). */

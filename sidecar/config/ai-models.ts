@@ -1,6 +1,6 @@
 // What the AI port knows: providers with their pools, and the models that applications name.
 
-import { alternateOf } from '../upstream/dns.ts';
+import { alternatesOf } from '../upstream/dns.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { CompiledProvider } from './compile-service.ts';
 import type { ResolvedNames } from './resolved-names.ts';
@@ -51,8 +51,8 @@ function resolveProvider({ name, host, port }: CompiledProvider, upstream: Upstr
     for (const address of addresses) {
       const endpoint = `${name}/${address}:${port}`;
       known.add(endpoint);
-      const alternate = alternateOf(address, addresses);
-      upstream.set({ name: endpoint, host: address, port, ...(alternate && { alternate }), labels: [], spiffeId: '' });
+      const alternates = alternatesOf(address, addresses);
+      upstream.set({ name: endpoint, host: address, port, alternates, labels: [], spiffeId: '' });
     }
     upstream.retain(known);
   });

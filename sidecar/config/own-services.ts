@@ -53,7 +53,7 @@ function destinationOf(
   const { upstream, stats } = targets.get('inbound', service, port, dialled, spoken);
   upstream.configure(dialled);
   // What listens on `localhost` has often only one of the two.
-  const where = app.path === undefined ? { port: app.port, alternate: '::1' } : { port: 0, path: app.path };
+  const where = app.path === undefined ? { port: app.port, alternates: ['::1'] } : { port: 0, path: app.path };
   upstream.set({ name: `app:${app.path ?? app.port}`, host: '127.0.0.1', ...where, labels: [], spiffeId: '' });
   const { cluster } = upstream;
   return { service, port, protocol, tls: 'off', cluster, stats, telemetry, transcode: null, opaque };

@@ -4,7 +4,7 @@
 import type { MethodIndex } from '../../proto/kit/transcoded-methods.ts';
 import type { HealthNews, LocalApp, ResourceBytes, ResourceError } from '../base/messages.ts';
 import type { WorkerSeries } from '../telemetry/worker-series.ts';
-import { alternateOf } from '../upstream/dns.ts';
+import { alternatesOf } from '../upstream/dns.ts';
 import type { Upstream, UpstreamContext } from '../upstream/upstream.ts';
 import { buildModels, buildProviders } from './ai-models.ts';
 import { type CompiledService, type CompiledTelemetryResource, telemetryOf } from './compile-service.ts';
@@ -173,8 +173,8 @@ export class ConfigState {
     for (const address of addresses) {
       const name = `${service.name}/${address}`;
       names.add(name);
-      const alternate = alternateOf(address, addresses);
-      const dialled = { host: address, port: service.dns?.port || port, ...(alternate && { alternate }) };
+      const alternates = alternatesOf(address, addresses);
+      const dialled = { host: address, port: service.dns?.port || port, alternates };
       upstream.set({ name, ...dialled, labels: [], spiffeId: '' });
     }
     if (names.size > 0) upstream.retain(names);

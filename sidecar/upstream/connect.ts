@@ -1,14 +1,14 @@
 // From an endpoint's address to a connection that carries streams: TCP or TLS, then the codec that the Service
 // declares. The one place that knows both pools and codecs.
 
-import { connect as connectTcp, isIP, type Socket } from 'node:net';
-import { connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls';
+import { connect as connectTcp, type Socket } from 'node:net';
+import { type ConnectionOptions, connect as connectTls, type SecureContext, type TLSSocket } from 'node:tls';
 import { authority } from '../../proto/kit/bind-error.ts';
 import { uriName } from '../../proto/kit/san.ts';
 import type { GuardName } from '../base/guards.ts';
 import { LIMITS } from '../base/limits.ts';
 import type { LivePeers } from '../identity/revoked.ts';
-import { ProxyError } from '../wire/error.ts';
+import { type ErrorKind, ProxyError } from '../wire/error.ts';
 import { Http1ClientConnection } from '../wire/http1/client.ts';
 import { Http2ClientConnection } from '../wire/http2/client.ts';
 import { KEEPALIVE_MS, MESH_KEEPALIVE_MS } from '../wire/http2/limits.ts';
@@ -17,6 +17,7 @@ import { WireSocket } from '../wire/socket.ts';
 import { type HandshakeFacts, handshakeFacts } from '../wire/tls.ts';
 import { OpaqueStream } from './opaque.ts';
 import type { Connect, ConnectionObserver } from './pool.ts';
+import { Race } from './race.ts';
 
 /** TLS towards one endpoint. The peer is always verified: by the context's roots, and by `verify` where a mesh identity is due. */
 export interface EndpointTls {
@@ -48,8 +49,8 @@ export interface EndpointAddress {
   /** IPv4 or IPv6. */
   host: string;
   port: number;
-  /** An address of the other family and the same name, dialled when `host` refuses or does not answer at once; left out: none. */
-  alternate?: string;
+  /** Other addresses of the same name, in the order in which they are dialled when `host` fails or does not answer at once; left out or empty: none. */
+  alternates?: readonly string[];
   /** A unix socket, dialled in place of host and port. */
   path?: string;
   /** `tcp`: opaque, one stream a connection. */
@@ -61,9 +62,19 @@ export interface EndpointAddress {
   connectTimeoutMs: number;
 }
 
-/** How a pool dials `address`. */
-export function connectorTo(address: EndpointAddress, heard: DialObserver = NOBODY): Connect {
-  return (observer) => dial(address, observer, heard);
+/**
+ * How a pool dials `address`.
+ * @param onAlternate hears which of the alternates a connection has gone to.
+ */
+export function connectorTo(
+  address: EndpointAddress,
+  heard: DialObserver = NOBODY,
+  onAlternate: (host: string) => void = () => {},
+): Connect {
+  return (observer) => {
+    const dial = new Dial(address, observer, heard, onAlternate);
+    return () => dial.abandon();
+  };
 }
 
 /** As those of listeners: see listen/bind.ts. Half-open: a peer may end its side and still read. */
@@ -74,58 +85,109 @@ const SOCKET_OPTIONS = {
   keepAliveInitialDelay: LIMITS.keepAliveIdleMs,
 } as const;
 
-function dial(address: EndpointAddress, observer: ConnectionObserver, heard: DialObserver): () => void {
-  let wire: WireSocket | null = null;
-  const socket = open(address);
-  let settled = false;
-  const fail = (error: ProxyError): void => {
-    if (settled) return;
-    settled = true;
-    clearTimeout(timer);
-    socket.destroy();
-    observer.onGone(error);
-  };
-  // Dialling is rare beside requests, so a plain timer is fine here.
-  const timer = setTimeout(() => {
-    const detail = `connection to ${whereIs(address)} timed out after ${address.connectTimeoutMs} ms; is a network policy blocking the port?`;
-    fail(new ProxyError('connectTimeout', 'upstream', detail, 'yes'));
-  }, address.connectTimeoutMs);
-  const onError = (error: NodeJS.ErrnoException): void => {
-    // Whatever fails behind the system call fails in the handshake: a clear connection is settled by then.
-    const isConnect = error.syscall === 'connect' || error instanceof AggregateError;
-    const kind = isConnect ? 'connectFailed' : 'tlsFailed';
-    const detail = `connection to ${whereIs(address)} failed: ${messageOf(error)}`;
-    fail(new ProxyError(kind, 'upstream', detail, 'yes', error));
-  };
-  socket.on('error', onError);
-  socket.once(address.tls === null ? 'connect' : 'secureConnect', () => {
-    if (settled) return;
+/** The making of one connection: it becomes ready or it is gone, once. */
+class Dial {
+  private readonly address: EndpointAddress;
+  private readonly observer: ConnectionObserver;
+  private readonly heard: DialObserver;
+  private readonly timer: NodeJS.Timeout;
+  /** While it is open which of several addresses it will be. */
+  private race: Race | null = null;
+  private socket: Socket | null = null;
+  /** For people; of several addresses the first, until one has won. */
+  private where: string;
+  private settled = false;
+
+  constructor(
+    address: EndpointAddress,
+    observer: ConnectionObserver,
+    heard: DialObserver,
+    onAlternate: (host: string) => void,
+  ) {
+    this.address = address;
+    this.observer = observer;
+    this.heard = heard;
+    this.where = whereIs(address);
+    // Dialling is rare beside requests, so a plain timer is fine here.
+    this.timer = setTimeout(() => this.onTimeout(), address.connectTimeoutMs);
+    if (address.alternates === undefined || address.alternates.length === 0) this.follow(open(address));
+    else this.race = this.begin([address.host, ...address.alternates], onAlternate);
+  }
+
+  abandon(): void {
+    this.settled = true;
+    clearTimeout(this.timer);
+    this.race?.close();
+    this.socket?.destroy();
+  }
+
+  private begin(hosts: readonly string[], onAlternate: (host: string) => void): Race {
+    const { port, tls } = this.address;
+    return new Race(hosts, (host) => connectTcp({ host, port, ...SOCKET_OPTIONS }), {
+      onConnected: (socket, host) => {
+        this.race = null;
+        this.where = authority(host, port);
+        if (host !== hosts[0]) onAlternate(host);
+        // The host is the name that the certificate must have where no server name is given.
+        if (tls !== null) this.follow(openTls(tls, { socket, host }));
+        else this.establish(socket);
+      },
+      onFailed: (error) => this.fail('connectFailed', `connection to ${this.where} failed: ${error.message}`, error),
+    });
+  }
+
+  private follow(socket: Socket): void {
+    this.socket = socket;
+    socket.on('error', this.onError);
+    socket.once(this.address.tls === null ? 'connect' : 'secureConnect', () => this.establish(socket));
+  }
+
+  private establish(socket: Socket): void {
+    if (this.settled) return;
+    this.socket = socket;
+    const { address, heard } = this;
     if (address.tls !== null) heard.onHandshake(handshakeFacts(socket as TLSSocket));
     const wrong = verifyPeer(address, socket);
     if (wrong !== null) {
-      fail(new ProxyError('tlsFailed', 'upstream', `${whereIs(address)} ${wrong}`, 'yes'));
+      this.fail('tlsFailed', `${this.where} ${wrong}`);
       return;
     }
-    settled = true;
-    clearTimeout(timer);
-    socket.removeListener('error', onError);
-    wire = new WireSocket(socket);
-    attach(address, wire, observer, heard);
-  });
-  return () => {
-    settled = true;
-    clearTimeout(timer);
-    socket.destroy();
+    this.settled = true;
+    clearTimeout(this.timer);
+    socket.removeListener('error', this.onError);
+    attach(address, new WireSocket(socket), this.observer, heard);
+  }
+
+  private readonly onError = (error: NodeJS.ErrnoException): void => {
+    // Whatever fails behind the system call fails in the handshake: a clear connection is settled by then.
+    const kind = error.syscall === 'connect' ? 'connectFailed' : 'tlsFailed';
+    this.fail(kind, `connection to ${this.where} failed: ${error.message}`, error);
   };
+
+  private onTimeout(): void {
+    const tried = this.race === null ? '' : ` (${this.race.report()})`;
+    const detail = `connection to ${this.where} timed out after ${this.address.connectTimeoutMs} ms${tried}; is a network policy blocking the port?`;
+    this.fail('connectTimeout', detail);
+  }
+
+  private fail(kind: ErrorKind, detail: string, cause: Error | null = null): void {
+    if (this.settled) return;
+    this.abandon();
+    this.observer.onGone(new ProxyError(kind, 'upstream', detail, 'yes', cause));
+  }
 }
 
-function open(address: EndpointAddress): Socket {
-  const options = { ...destination(address), ...SOCKET_OPTIONS };
-  if (address.tls === null) return connectTcp(options);
-  const { context, serverName, alpn, verify, sessions } = address.tls;
+/** To the one address there is. */
+function open({ host, port, path, tls }: EndpointAddress): Socket {
+  const options = { ...(path === undefined ? { host, port } : { path }), ...SOCKET_OPTIONS };
+  return tls === null ? connectTcp(options) : openTls(tls, options);
+}
+
+/** @param over where to connect, or the connected socket. */
+function openTls({ context, serverName, alpn, verify, sessions }: EndpointTls, over: ConnectionOptions): TLSSocket {
   const session = sessions?.take();
   const socket = connectTls({
-    ...options,
+    ...over,
     secureContext: context,
     servername: serverName,
     ALPNProtocols: [alpn],
@@ -140,28 +202,6 @@ function open(address: EndpointAddress): Socket {
 /** As people read it. */
 export function whereIs({ host, port, path }: Pick<EndpointAddress, 'host' | 'port' | 'path'>): string {
   return path === undefined ? authority(host, port) : `unix:${path}`;
-}
-
-/** One address, or two of which the second is tried after `LIMITS.nextAddressMs` (RFC 8305, as far as Node goes: it gives the first up then). */
-function destination({ host, port, alternate, path }: EndpointAddress) {
-  if (path !== undefined) return { path };
-  if (alternate === undefined) return { host, port };
-  const both = [host, alternate].map((one) => ({ address: one, family: isIP(one) }));
-  return {
-    // A name that is never asked for: `lookup` has its addresses.
-    host: 'both.families.invalid',
-    port,
-    lookup: (_name: string, _options: unknown, done: LookupDone) => done(null, both),
-    autoSelectFamily: true,
-    autoSelectFamilyAttemptTimeout: LIMITS.nextAddressMs,
-  };
-}
-
-type LookupDone = (error: null, addresses: { readonly address: string; readonly family: number }[]) => void;
-
-/** What went wrong, with each address where there were two. */
-function messageOf(error: NodeJS.ErrnoException): string {
-  return error instanceof AggregateError ? error.errors.map(({ message }: Error) => message).join('; ') : error.message;
 }
 
 function verifyPeer(address: EndpointAddress, socket: Socket): string | null {

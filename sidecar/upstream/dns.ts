@@ -2,6 +2,7 @@
 
 import { lookup as lookupAddress } from 'node:dns';
 import { isIP } from 'node:net';
+import { LIMITS } from '../base/limits.ts';
 import { WheelTimer } from '../base/timer-wheel.ts';
 import type { PoolTime } from './pool.ts';
 
@@ -18,14 +19,24 @@ const systemLookup: Lookup = (host, done) => {
 };
 
 /**
- * Of the addresses of one name the one to try beside `address`: of the other family, so that a family that leads nowhere
- * costs little, and not the same one for all, so that the load stays spread. Undefined: the name has one family.
+ * Of the addresses of one name those to try beside `address`, in this order: the families take turns, the other one first,
+ * so that a family that leads nowhere costs little (RFC 8305 §4). Which address is an endpoint's own is the balancer's
+ * matter, and so is the preferred family: here all begin at different places, so that the load stays spread.
+ * At most `LIMITS.raceAddressesMax`, `address` included; empty: the name has no other.
  */
-export function alternateOf(address: string, addresses: readonly string[]): string | undefined {
+export function alternatesOf(address: string, addresses: readonly string[]): readonly string[] {
   const family = isIP(address);
+  const own = addresses.filter((one) => isIP(one) === family);
   const others = addresses.filter((one) => isIP(one) !== family);
-  const at = addresses.filter((one) => isIP(one) === family).indexOf(address);
-  return others[at % others.length];
+  const at = own.indexOf(address);
+  const turns = [rotated(others, at), rotated(own, at).slice(1)] as const;
+  const ordered = addresses.flatMap((_, i) => turns.flatMap((turn) => turn.slice(i, i + 1)));
+  return ordered.slice(0, LIMITS.raceAddressesMax - 1);
+}
+
+function rotated(list: readonly string[], by: number): readonly string[] {
+  const at = list.length === 0 ? 0 : by % list.length;
+  return [...list.slice(at), ...list.slice(0, at)];
 }
 
 /**

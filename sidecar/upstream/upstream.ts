@@ -56,8 +56,8 @@ export interface UpstreamEndpoint {
   readonly name: string;
   readonly host: string;
   readonly port: number;
-  /** An address of the other family and the same name: for a family that leads nowhere; none: left out. */
-  readonly alternate?: string;
+  /** Other addresses of the same name, for one that leads nowhere, in this order; none: left out or empty. */
+  readonly alternates?: readonly string[];
   /** A unix socket in place of host and port. */
   readonly path?: string;
   /** Flat `[label, value, ...]`. */
@@ -78,6 +78,8 @@ export class Upstream {
   private readonly context: UpstreamContext;
   private settings: UpstreamSettings;
   private readonly endpoints = new Map<string, UpstreamEndpoint>();
+  /** By endpoint: the alternates that connections of its pool have gone to. */
+  private readonly reached = new Map<string, Set<string>>();
   private simple: SecureContext | null = null;
 
   constructor(context: UpstreamContext, settings: UpstreamSettings) {
@@ -116,10 +118,15 @@ export class Upstream {
     const known = this.endpoints.get(endpoint.name);
     if (known !== undefined && isSame(known, endpoint)) return;
     this.endpoints.set(endpoint.name, endpoint);
-    this.put(endpoint);
+    // Names often have other addresses than before: what is connected to one that went gets nothing new, all else stays.
+    const { alternates = [] } = endpoint;
+    const reached = [...(this.reached.get(endpoint.name) ?? [])];
+    const stays = known !== undefined && isSamePlace(known, endpoint);
+    if (!stays || reached.some((host) => !alternates.includes(host))) this.put(endpoint);
   }
 
   remove(name: string): void {
+    this.reached.delete(name);
     if (this.endpoints.delete(name)) this.cluster.removeEndpoint(name);
   }
 
@@ -140,6 +147,7 @@ export class Upstream {
   }
 
   private put(endpoint: UpstreamEndpoint): void {
+    this.reached.delete(endpoint.name);
     const pool = new Pool(this.connector(endpoint), this.limitsFor(endpoint), this.context);
     this.cluster.setEndpoint(endpoint.name, endpoint.labels, pool, this.tlsOf(endpoint) === 'mutual');
   }
@@ -182,20 +190,26 @@ export class Upstream {
         return () => {};
       }
       const { connectTimeoutMs, sendProxy = 0 } = this.settings;
-      const { host, port, alternate, path } = endpoint;
+      const { host, port, path } = endpoint;
+      const alternates = this.endpoints.get(endpoint.name)?.alternates ?? [];
       const protocol = this.isHttp2(endpoint) ? 'http2' : this.settings.protocol === 'tcp' ? 'tcp' : 'http1';
       const address = {
         host,
         port,
-        ...(alternate && { alternate }),
+        alternates,
         ...(path && { path }),
         protocol,
         tls,
         connectTimeoutMs,
         sendProxy,
       } as const;
-      return connectorTo(address, this.cluster.observer)(observer);
+      return connectorTo(address, this.cluster.observer, (host) => this.noteReached(endpoint.name, host))(observer);
     };
+  }
+
+  private noteReached(name: string, host: string): void {
+    const reached = this.reached.get(name) ?? new Set();
+    this.reached.set(name, reached.add(host));
   }
 
   private tlsFor(endpoint: UpstreamEndpoint, sessions: OutwardSessions): EndpointTls | null | ProxyError {
@@ -236,10 +250,13 @@ export class Upstream {
 }
 
 function isSame(one: UpstreamEndpoint, other: UpstreamEndpoint): boolean {
+  return isSamePlace(one, other) && (one.alternates ?? []).join() === (other.alternates ?? []).join();
+}
+
+function isSamePlace(one: UpstreamEndpoint, other: UpstreamEndpoint): boolean {
   return (
     one.host === other.host &&
     one.port === other.port &&
-    one.alternate === other.alternate &&
     one.path === other.path &&
     one.spiffeId === other.spiffeId &&
     one.labels.join('\0') === other.labels.join('\0')

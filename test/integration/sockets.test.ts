@@ -7,7 +7,7 @@ import { Worker } from 'node:worker_threads';
 import { afterEach, expect, test } from 'vitest';
 import { LIMITS } from '../../sidecar/base/limits.ts';
 import { bindListener } from '../../sidecar/listen/bind.ts';
-import { alternateOf } from '../../sidecar/upstream/dns.ts';
+import { alternatesOf } from '../../sidecar/upstream/dns.ts';
 import { upstreamRig } from '../support/upstream-rig.ts';
 
 const cleanups: (() => unknown)[] = [];
@@ -125,7 +125,7 @@ test.skipIf(SOMAXCONN < 1_000)('a burst waits in the kernel, where Node would ha
 
 test('a family that refuses is passed over', async () => {
   const { port, seen } = await web('127.0.0.1');
-  const rig = upstreamRig({}, { host: '::1', alternate: '127.0.0.1', port }, CLEAR);
+  const rig = upstreamRig({}, { host: '::1', alternates: ['127.0.0.1'], port }, CLEAR);
   cleanups.push(() => rig.close());
   expect(await rig.call()).toBe(200);
   expect(seen).toEqual(['127.0.0.1']);
@@ -134,31 +134,40 @@ test('a family that refuses is passed over', async () => {
 test('the first address is taken where it answers', async () => {
   const six = await web('::1');
   await web('127.0.0.1', six.port);
-  const rig = upstreamRig({}, { host: '::1', alternate: '127.0.0.1', port: six.port }, CLEAR);
+  const rig = upstreamRig({}, { host: '::1', alternates: ['127.0.0.1'], port: six.port }, CLEAR);
   cleanups.push(() => rig.close());
   expect(await rig.call()).toBe(200);
   expect(six.seen).toEqual(['::1']);
 });
 
-test('an IPv6 that leads nowhere is given up for IPv4 long before the connection is', async () => {
-  const { port, seen } = await web('127.0.0.1');
-  // Listens and never accepts; once its queue is full, the kernel answers nobody.
+/** Listens at `host` and never accepts; its queue is full, so that the kernel answers nobody. */
+async function silent(host: string, port = 0): Promise<{ port: number }> {
   const code = `
     const { createServer } = require('node:net');
     const { parentPort } = require('node:worker_threads');
-    createServer().listen({ host: '::1', port: ${port}, backlog: 1 }, () => {
-      parentPort.postMessage('listening');
+    const server = createServer().listen({ host: '${host}', port: ${port}, backlog: 1 }, () => {
+      parentPort.postMessage(server.address().port);
       setImmediate(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0));
     });`;
   const worker = new Worker(code, { eval: true });
   cleanups.push(() => worker.terminate());
-  await once(worker, 'message');
-  const fillers = Array.from({ length: 8 }, () => connect(port, '::1').on('error', () => {}));
+  const [bound] = (await once(worker, 'message')) as [number];
+  const fillers = Array.from({ length: 8 }, () => connect(bound, host).on('error', () => {}));
   cleanups.push(() => {
     for (const filler of fillers) filler.destroy();
   });
   await Promise.race(fillers.map((filler) => once(filler, 'connect')));
-  const rig = upstreamRig({}, { host: '::1', alternate: '127.0.0.1', port }, { ...CLEAR, connectTimeoutMs: 600_000 });
+  return { port: bound };
+}
+
+test('an IPv6 that leads nowhere costs a moment, and the connection is over IPv4', async () => {
+  const { port, seen } = await web('127.0.0.1');
+  await silent('::1', port);
+  const rig = upstreamRig(
+    {},
+    { host: '::1', alternates: ['127.0.0.1'], port },
+    { ...CLEAR, connectTimeoutMs: 600_000 },
+  );
   cleanups.push(() => rig.close());
   expect(await rig.call()).toBe(200);
   expect(seen).toEqual(['127.0.0.1']);
@@ -166,16 +175,55 @@ test('an IPv6 that leads nowhere is given up for IPv4 long before the connection
 
 test('when both fail, both are named', async () => {
   const port = await freePort();
-  const rig = upstreamRig({}, { host: '::1', alternate: '127.0.0.1', port }, CLEAR);
+  const rig = upstreamRig({}, { host: '::1', alternates: ['127.0.0.1'], port }, CLEAR);
   cleanups.push(() => rig.close());
   const answer = String(await rig.call());
   expect(answer).toMatch(/^connectFailed: connection to \[::1\]:\d+ failed: /);
   expect(answer).toContain(`connect ECONNREFUSED ::1:${port}; connect ECONNREFUSED 127.0.0.1:${port}`);
 });
 
-test('addresses of two families are paired, each with one of the other, and no two with the same', () => {
+onLinux('a connection that times out names who refused and who was silent', async () => {
+  const { port } = await silent('::1');
+  const rig = upstreamRig({}, { alternates: ['::1'], port }, { ...CLEAR, connectTimeoutMs: LIMITS.connectTimeoutMs });
+  cleanups.push(() => rig.close());
+  const detail = `connection to 127.0.0.1:${port} timed out after ${LIMITS.connectTimeoutMs} ms (connect ECONNREFUSED 127.0.0.1:${port}; ::1 did not answer); is a network policy blocking the port?`;
+  expect(await rig.call()).toBe(`connectTimeout: ${detail}`);
+});
+
+test('the families of a name take turns from each of its addresses, and the load stays spread', () => {
   const [a, b, c, six, seven] = ['10.0.0.1', '10.0.0.2', '10.0.0.3', 'fd00::1', 'fd00::2'];
   const all = [a, b, c, six, seven];
-  expect(all.map((one) => alternateOf(one, all))).toEqual([six, seven, six, a, b]);
-  expect(alternateOf(a, [a, b])).toBeUndefined();
+  expect(alternatesOf(six, all)).toEqual([a, seven, b]);
+  expect(alternatesOf(seven, all)).toEqual([b, six, c]);
+  expect(alternatesOf(a, all)).toEqual([six, b, seven]);
+  expect(alternatesOf(b, all)).toEqual([seven, c, six]);
+  expect(alternatesOf(c, all)).toEqual([six, a, seven]);
+  // One that is alone in its family is followed by all of the other.
+  expect(alternatesOf(six, [a, b, six])).toEqual([a, b]);
+  expect(alternatesOf(b, [a, b, c])).toEqual([c, a]);
+  expect(alternatesOf(a, [a])).toEqual([]);
+});
+
+test('a name with other addresses than before keeps its connections, but for those to one that went', async () => {
+  const { port, seen, server } = await web('127.0.0.1');
+  const closed: number[] = [];
+  let opened = 0;
+  server.on('connection', (socket: Socket) => {
+    const id = opened++;
+    socket.once('close', () => closed.push(id));
+  });
+  const rig = upstreamRig({}, { host: '::1', alternates: ['127.0.0.1'], port }, CLEAR);
+  cleanups.push(() => rig.close());
+  const change = (alternates: readonly string[]): void =>
+    rig.upstream.set({ name: 'shop/orders/1', host: '::1', alternates, port, labels: [], spiffeId: '' });
+  expect(await rig.call()).toBe(200);
+  change(['127.0.0.2', '127.0.0.1']);
+  expect(await rig.call()).toBe(200);
+  expect(opened).toBe(1);
+  expect(closed).toEqual([]);
+  change(['127.0.0.2']);
+  await expect.poll(() => closed).toEqual([0]);
+  // And what is dialled from then on is what the name has then.
+  expect(await rig.call()).toContain(`connect ECONNREFUSED ::1:${port}; connect ECONNREFUSED 127.0.0.2:${port}`);
+  expect(seen).toHaveLength(2);
 });

@@ -38,7 +38,12 @@ export interface UpstreamRig {
 /** Calls the one endpoint at `host:port`; with `spiffeId` it stands behind a sidecar. */
 export function upstreamRig(
   parts: Partial<UpstreamContext>,
-  endpoint: { readonly host?: string; readonly alternate?: string; readonly port: number; readonly spiffeId?: string },
+  endpoint: {
+    readonly host?: string;
+    readonly alternates?: readonly string[];
+    readonly port: number;
+    readonly spiffeId?: string;
+  },
   settings: Partial<UpstreamSettings> = {},
 ): UpstreamRig {
   const handshakes: HandshakeFacts[] = [];
