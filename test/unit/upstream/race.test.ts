@@ -83,6 +83,15 @@ test('the winner is handed over with no listener of the race on it, and who answ
   expect(listeners(B)).toBe(0);
 });
 
+test('who fails after the end dials nobody', () => {
+  const { answer, refuse, dialled, outcome } = run([A, B, C]);
+  vi.advanceTimersByTime(DELAY_MS);
+  answer(A);
+  refuse(B);
+  expect(dialled).toEqual([A, B]);
+  expect(outcome).toEqual([`${A} by socket 0`]);
+});
+
 test('who wins at once leaves the others undialled', () => {
   const { answer, dialled, outcome } = run([A, B]);
   answer(A);
