@@ -8,7 +8,7 @@ import { playTrial } from './contest.ts';
 import { h2load } from './load.ts';
 import { type Scenario, SNI } from './peers/peer.ts';
 import type { Cost, Row } from './rows.ts';
-import type { SuiteContext } from './suite.ts';
+import { refuseUnknown, type SuiteContext } from './suite.ts';
 import { PEERS } from './wire.ts';
 
 /** Bodies under way at once: enough to keep the proxy busy, few enough that their buffers stay in its caches. */
@@ -24,10 +24,11 @@ const SCENARIOS: readonly Scenario[] = [
 ];
 
 /** Runs the suite. */
-export function bodySuite(context: SuiteContext): Promise<Row[]> {
+export async function bodySuite(context: SuiteContext): Promise<Row[]> {
+  refuseUnknown(context, { scenarios: SCENARIOS, peers: PEERS });
   const file = join(context.folder, 'mib.bin');
   writeFileSync(file, Buffer.alloc(MIB_BYTES, 'weft'));
-  return playTrial(context, {
+  return await playTrial(context, {
     suite: 'body',
     scenarios: SCENARIOS,
     peers: PEERS,

@@ -11,7 +11,7 @@ import { percentile } from './load.ts';
 import { LOAD_CORES, PIN, PROXY_CORE, pause, type Started, start, until } from './processes.ts';
 import { type Row, round, table } from './rows.ts';
 import { SimulatedSidecar, SimulatedWorkload } from './simulated-sidecar.ts';
-import type { SuiteContext } from './suite.ts';
+import { refuseUnknown, type SuiteContext } from './suite.ts';
 import { cpuMicros, rssMb } from './usage.ts';
 
 const BUNDLE = fileURLToPath(new URL('../dist/control-plane/main.js', import.meta.url));
@@ -31,6 +31,7 @@ const CONNECTING = 20;
 
 /** Runs the suite. */
 export async function controlPlaneSuite(context: SuiteContext): Promise<Row[]> {
+  refuseUnknown(context, { scenarios: [], peers: [] });
   if (!existsSync(BUNDLE)) throw new Error('dist/control-plane/main.js is missing; run npm run build');
   spawnSync(PIN, ['-acp', LOAD_CORES, String(process.pid)]);
   const count = context.smoke ? SIDECARS_SMOKE : SIDECARS;

@@ -12,7 +12,7 @@ import { HOST, type Peer, type Scenario } from './peers/peer.ts';
 import { weftPeers } from './peers/weft.ts';
 import { findProgram, LOAD_CORES, PROXY_CORE, run, type Started, start, until } from './processes.ts';
 import { median, type Row, round, table } from './rows.ts';
-import type { SuiteContext } from './suite.ts';
+import { refuseUnknown, type SuiteContext } from './suite.ts';
 import { cpuMicros } from './usage.ts';
 
 const SERVER = fileURLToPath(new URL('./grpc-server.ts', import.meta.url));
@@ -24,6 +24,9 @@ const MESH: Scenario = {
   front: 'clear',
   hops: 2,
 };
+
+/** The server itself, without a proxy: always measured beside them. */
+const DIRECT = 'direct';
 
 /** Calls a second: an open loop that no proxy saturates at. Over 20 workers and 4 connections. */
 const CALLS = [
@@ -57,6 +60,7 @@ interface Figures {
 
 /** Runs the suite. */
 export async function grpcSuite(context: SuiteContext): Promise<Row[]> {
+  refuseUnknown(context, { scenarios: CALLS, peers: [{ name: DIRECT }, ...PEERS] });
   const ghz = findProgram('ghz');
   if (ghz === null) throw new Error('ghz is not installed; run npm run bench -- install (it needs Go)');
   context.print(`proxies alone on core ${PROXY_CORE}; ghz and the server on ${LOAD_CORES}`);
@@ -69,7 +73,7 @@ export async function grpcSuite(context: SuiteContext): Promise<Row[]> {
   try {
     await until(server, () => existsSync(readyFile), 'write its ready file');
     const port = (JSON.parse(readFileSync(readyFile, 'utf8')) as Ready).ports['grpc'] ?? 0;
-    contestants.push({ name: 'direct', port, programs: [] });
+    contestants.push({ name: DIRECT, port, programs: [] });
     for (const peer of PEERS) {
       const version = peer.version();
       if (context.peers.length > 0 && !context.peers.includes(peer.name)) continue;

@@ -8,7 +8,7 @@ import type { HandshakeLoad } from './handshake-load.ts';
 import { runProgram } from './load-program.ts';
 import { type Scenario, SNI } from './peers/peer.ts';
 import type { Cost, Row } from './rows.ts';
-import type { SuiteContext } from './suite.ts';
+import { refuseUnknown, type SuiteContext } from './suite.ts';
 import { PEERS } from './wire.ts';
 
 /** Handshakes under way: a client in Node fills them, and no proxy waits for it long. */
@@ -22,8 +22,9 @@ const SCENARIOS: readonly Scenario[] = [
 ];
 
 /** Runs the suite. */
-export function handshakeSuite(context: SuiteContext): Promise<Row[]> {
-  return playTrial(context, {
+export async function handshakeSuite(context: SuiteContext): Promise<Row[]> {
+  refuseUnknown(context, { scenarios: SCENARIOS, peers: PEERS });
+  return await playTrial(context, {
     suite: 'handshake',
     scenarios: SCENARIOS,
     peers: PEERS,

@@ -8,7 +8,7 @@ import { runProgram } from './load-program.ts';
 import type { Peer, Scenario } from './peers/peer.ts';
 import { playRounds, rowsOf } from './rounds.ts';
 import { PER_REQUEST, type Row, ratioTo, round, table } from './rows.ts';
-import type { SuiteContext } from './suite.ts';
+import { refuseUnknown, type SuiteContext } from './suite.ts';
 import { PEERS } from './wire.ts';
 
 const one = { protocol: 'h1', front: 'clear', hops: 1 } as const;
@@ -28,6 +28,7 @@ const DIRECT: Peer = {
 
 /** Runs the suite. */
 export async function latencySuite(context: SuiteContext): Promise<Row[]> {
+  refuseUnknown(context, { scenarios: SCENARIOS, peers: [DIRECT, ...PEERS] });
   const peers = [DIRECT, ...choosePeers(context, PEERS)];
   return await onGrounds(context, async (grounds) => {
     const rows: Row[] = [];

@@ -7,7 +7,7 @@ import { EXIT } from '../proto/kit/exit.ts';
 import { flag, option, optionsOrExit, parseCount, parseText } from '../proto/kit/options.ts';
 import { findProgram, PIN } from './processes.ts';
 import type { Row } from './rows.ts';
-import type { SuiteContext } from './suite.ts';
+import { type SuiteContext, UnknownName } from './suite.ts';
 
 type Suite = (context: SuiteContext) => Promise<Row[]>;
 
@@ -79,14 +79,14 @@ try {
   const rows = await (await (suite as () => Promise<Suite>)())(context);
   if (rows.length === 0 && only.length + peers.length > 0) {
     console.error(
-      `bench: nothing was run: ${suiteName} has no scenario that --only names, or no peer that --peers names is here`,
+      'bench: nothing was run: no peer that --peers names is installed, or none of them plays what --only names',
     );
     process.exitCode = EXIT.commandLine;
   }
   if (values.json !== '') writeFileSync(values.json, `${JSON.stringify(rows, null, 1)}\n`);
 } catch (error) {
   console.error(`bench: ${(error as Error).message}`);
-  process.exitCode = EXIT.unavailable;
+  process.exitCode = error instanceof UnknownName ? EXIT.commandLine : EXIT.unavailable;
 }
 process.exit();
 

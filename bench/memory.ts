@@ -11,7 +11,7 @@ import { type Scenario, SNI } from './peers/peer.ts';
 import { LOAD_CORES, pause, start, until } from './processes.ts';
 import type { Contestant } from './rounds.ts';
 import { median, type Row, ratioTo, round, table } from './rows.ts';
-import type { SuiteContext } from './suite.ts';
+import { refuseUnknown, type SuiteContext } from './suite.ts';
 import { anonymousKib, rssMb } from './usage.ts';
 import { PEERS } from './wire.ts';
 
@@ -36,6 +36,7 @@ interface Figures {
 
 /** Runs the suite: in each round every proxy is started anew. */
 export async function memorySuite(context: SuiteContext): Promise<Row[]> {
+  refuseUnknown(context, { scenarios: SCENARIOS, peers: PEERS });
   const peers = choosePeers(context, PEERS);
   // Titles and configs are the same in every round.
   const quiet: SuiteContext = { ...context, print() {}, printConfigs() {} };

@@ -4,7 +4,7 @@
 import { playTrial } from './contest.ts';
 import type { Scenario } from './peers/peer.ts';
 import { PER_REQUEST, type Row } from './rows.ts';
-import type { SuiteContext } from './suite.ts';
+import { refuseUnknown, type SuiteContext } from './suite.ts';
 import { checkTrailers, loadScenario, PEERS } from './wire.ts';
 
 const mesh = { front: 'clear', hops: 2 } as const;
@@ -14,7 +14,8 @@ const SCENARIOS: readonly Scenario[] = [
 ];
 
 /** Runs the suite. */
-export function meshSuite(context: SuiteContext): Promise<Row[]> {
+export async function meshSuite(context: SuiteContext): Promise<Row[]> {
+  refuseUnknown(context, { scenarios: SCENARIOS, peers: PEERS });
   const trial = { suite: 'mesh', scenarios: SCENARIOS, peers: PEERS, cost: PER_REQUEST };
-  return playTrial(context, { ...trial, load: loadScenario, check: checkTrailers });
+  return await playTrial(context, { ...trial, load: loadScenario, check: checkTrailers });
 }

@@ -10,7 +10,7 @@ import { run } from './processes.ts';
 import { type Row, round, table } from './rows.ts';
 import type { SoakCounts, SoakLoad } from './soak-load.ts';
 import { startSoakMesh } from './soak-mesh.ts';
-import type { SuiteContext } from './suite.ts';
+import { refuseUnknown, type SuiteContext } from './suite.ts';
 import { rssMb } from './usage.ts';
 
 const SMOKE_SECONDS = 3;
@@ -26,6 +26,7 @@ export interface Sample {
 
 /** Runs the suite. */
 export async function soakSuite(context: SuiteContext): Promise<Row[]> {
+  refuseUnknown(context, { scenarios: [], peers: [] });
   return await onGrounds(context, async (grounds) => {
     const sidecar = await startSoakMesh(context.folder, grounds);
     const pids = [sidecar.program.pid];

@@ -12,8 +12,8 @@ import { nginx } from './peers/nginx.ts';
 import { HOST, type Peer, type Scenario, SNI } from './peers/peer.ts';
 import { weftPeers } from './peers/weft.ts';
 import { PER_REQUEST, type Row } from './rows.ts';
-import type { SuiteContext } from './suite.ts';
-import { workersScenario } from './workers.ts';
+import { refuseUnknown, type SuiteContext } from './suite.ts';
+import { WORKERS, workersScenario } from './workers.ts';
 
 /** All that the wire, mesh, body and handshake suites compare. */
 export const PEERS: readonly Peer[] = [envoy, haproxy, nginx, ...weftPeers()];
@@ -42,6 +42,7 @@ const POLICIES: Scenario = {
 
 /** Runs the suite. `context.only` may name scenarios. */
 export async function wireSuite(context: SuiteContext): Promise<Row[]> {
+  refuseUnknown(context, { scenarios: [...SCENARIOS, POLICIES, WORKERS], peers: PEERS });
   const rows: Row[] = [];
   const trial = { suite: 'wire', cost: PER_REQUEST, load: loadScenario, check: checkTrailers };
   if (wanted(context, SCENARIOS).length > 0) {

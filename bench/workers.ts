@@ -11,7 +11,7 @@ import { type Contestant, playRounds, rowsOf } from './rounds.ts';
 import { median, PER_REQUEST, type Row, ratioTable, round } from './rows.ts';
 import type { SuiteContext } from './suite.ts';
 
-const SCENARIO: Scenario = {
+export const WORKERS: Scenario = {
   name: 'workers',
   title: 'HTTP/1.1 small GET, 64 connections, one worker and two on the last two cores',
   protocol: 'h1',
@@ -26,14 +26,14 @@ const SPLIT_AT_MS = 500;
 /** Runs the scenario; nothing unless the command line wants it. */
 export async function workersScenario(context: SuiteContext): Promise<Row[]> {
   const unwanted = context.peers.length > 0 && !context.peers.includes('weft');
-  if (unwanted || wanted(context, [SCENARIO]).length === 0) return [];
+  if (unwanted || wanted(context, [WORKERS]).length === 0) return [];
   const cores = `${Math.max(0, availableParallelism() - 2)}-${availableParallelism() - 1}`;
   const peers = [1, 2].map((workers) =>
     weftPeer(`weft-${workers}-worker${workers > 1 ? 's' : ''}`, { workers, cores }),
   );
   return await onGrounds(context, async (grounds) => {
     const rows: Row[] = [];
-    await withContestants(context, SCENARIO, peers, grounds, async (contestants) => {
+    await withContestants(context, WORKERS, peers, grounds, async (contestants) => {
       const shares = new Map<string, number[]>(contestants.map(({ name }) => [name, []]));
       const load = async (target: LoadTarget, one: Contestant): Promise<LoadResult> => {
         const result = wrk(target);
@@ -41,7 +41,7 @@ export async function workersScenario(context: SuiteContext): Promise<Row[]> {
         shares.get(one.name)?.push(await largestShare(one.launched.admin ?? 0));
         return await result;
       };
-      for (const row of rowsOf('wire', SCENARIO.name, await playRounds(context, contestants, load), PER_REQUEST)) {
+      for (const row of rowsOf('wire', WORKERS.name, await playRounds(context, contestants, load), PER_REQUEST)) {
         rows.push({ ...row, largest_share_percent: round(median(shares.get(row.proxy) ?? [])) });
       }
       context.print(ratioTable(rows, [ONE], PER_REQUEST));
