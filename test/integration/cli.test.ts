@@ -9,6 +9,7 @@ import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
+import { decodeJoinToken } from '../../proto/kit/join-token.ts';
 import { EMPTY_SNAPSHOT } from '../../sidecar/config/snapshot.ts';
 import { findHost } from '../../sidecar/proxy/decide.ts';
 import type { ProxyError } from '../../sidecar/wire/error.ts';
@@ -56,8 +57,14 @@ async function controlPlane() {
 
 test('token, status and get speak of the running control plane', async () => {
   const { plane, flags } = await controlPlane();
+  const askedMs = Date.now();
   const token = await weft('token', '--service-account', 'orders', ...flags);
   expect(token).toMatchObject({ code: 0, err: '' });
+  const decoded = decodeJoinToken(token.out);
+  const lifeMs = decoded.ok ? decoded.token.expiresAtMs - askedMs : 0;
+  // An hour from some moment of the call.
+  expect(lifeMs).toBeGreaterThanOrEqual(3_600_000);
+  expect(lifeMs).toBeLessThanOrEqual(3_600_000 + Date.now() - askedMs);
   const workload = await plane.redeem(token.out);
   cleanups.push(() => workload.close());
   const labels = { version: 'v2' };
