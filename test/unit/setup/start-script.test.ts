@@ -25,3 +25,13 @@ test('the demo is the process that npm signals', async () => {
     await rm(directory, { recursive: true });
   }
 });
+
+test('what runs before anything is installed is the one script without dependencies', async () => {
+  const { scripts } = JSON.parse(await readFile(new URL('../../../package.json', import.meta.url), 'utf8'));
+  const pre = ['start', 'test', 'check', 'bench'].map((name) => scripts[`pre${name}`]);
+  expect(new Set(pre)).toEqual(new Set(['node deploy/setup/prepare.mjs']));
+  const source = await readFile(new URL('../../../deploy/setup/prepare.mjs', import.meta.url), 'utf8');
+  const imported = [...source.matchAll(/(?:from |import\(|import )'([^']+)'/g)].map(([, from]) => from);
+  expect(imported.length).toBeGreaterThan(0);
+  expect(imported.filter((from) => !from?.startsWith('node:'))).toEqual([]);
+});
