@@ -116,6 +116,17 @@ test('one policy edit is one small message to who is concerned, in time, and not
   expect(web.messages.length).toBe(count + 2);
 });
 
+test('CVE class 15: what a stream gets follows from its certificate, whatever node it says it is', async () => {
+  const plane = await started();
+  const web = (await joined(plane, 'web')).discover(TYPES);
+  const vault = (await joined(plane, 'vault')).discover([]);
+  const node = { id: 'spiffe://mesh.local/ns/default/sa/web', cluster: 'web' };
+  for (const typeUrl of TYPES) vault.say({ typeUrl, resourceNamesSubscribe: ['*'], node });
+  await eventually('both are answered', () => [web, vault].every(({ messages }) => messages.length === TYPES.length));
+  expect(web.held.has('Service default/orders')).toBe(true);
+  expect(vault.held.has('Service default/orders')).toBe(false);
+});
+
 test('CVE class 15: the hosts of a Service go to its receiver alone, and only when a Route writes another one', async () => {
   const plane = await started();
   const hosts = [typeUrlOf(ServiceHostsSchema)];
